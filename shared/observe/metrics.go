@@ -1,0 +1,160 @@
+package observe
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Counter is one series of a counter as it stands in the database.
+type Counter struct {
+	Name   string // a Prometheus name, e.g. "mlopsbot_repairs_total"
+	Labels map[string]string
+	Value  float64
+}
+
+// Histogram is one series of a histogram as it stands in the database.
+type Histogram struct {
+	Name   string
+	Labels map[string]string
+	// Buckets maps upper bounds to cumulative counts, without +Inf.
+	Buckets map[float64]uint64
+	Count   uint64 // of all observations, +Inf's
+	Sum     float64
+}
+
+// Measures reads what has been counted. Labels are few and bounded.
+type Measures interface {
+	Counters(context.Context) ([]Counter, error)
+	Histograms(context.Context) ([]Histogram, error)
+}
+
+const (
+	measureTimeout = 5 * time.Second
+	maxSeries      = 20000
+)
+
+// MetricsHandler serves the measures in Prometheus' format, beside those of the
+// process itself. help holds a sentence per metric name. mlopsbot_measures_up is
+// 0 when the database could not be read, and then no series of it is shown:
+// counters that jump to zero would look like a restart.
+func MetricsHandler(measures Measures, help map[string]string, log *slog.Logger) http.Handler {
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		measureCollector{measures, help, log},
+	)
+	return SecurityHeaders(promhttp.HandlerFor(reg, promhttp.HandlerOpts{
+		MaxRequestsInFlight: 4,
+		Timeout:             2 * measureTimeout,
+	}))
+}
+
+var (
+	upDesc = prometheus.NewDesc("mlopsbot_measures_up", "Whether the counters could be read from the database.", nil, nil)
+
+	// reserved begins the names of the process's own metrics: a row of such a name
+	// would make the registry refuse the whole page.
+	reserved   = regexp.MustCompile(`^(go|process|promhttp)_`)
+	metricName = regexp.MustCompile(`^[a-zA-Z_:][a-zA-Z0-9_:]{0,127}$`)
+	labelName  = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]{0,63}$`)
+)
+
+type measureCollector struct {
+	measures Measures
+	help     map[string]string
+	log      *slog.Logger
+}
+
+// Describe sends nothing: which series there are is known only when they are
+// read.
+func (measureCollector) Describe(chan<- *prometheus.Desc) {}
+
+func (c measureCollector) Collect(out chan<- prometheus.Metric) {
+	// client_golang hands no context to collectors.
+	ctx, cancel := context.WithTimeout(context.Background(), measureTimeout)
+	defer cancel()
+
+	metrics, err := c.read(ctx)
+	up := 1.0
+	if err != nil {
+		c.log.ErrorContext(ctx, "cannot read the measures", KeyError, err.Error())
+		up, metrics = 0, nil
+	}
+	for _, m := range metrics {
+		out <- m
+	}
+	out <- prometheus.MustNewConstMetric(upDesc, prometheus.GaugeValue, up)
+}
+
+func (c measureCollector) read(ctx context.Context) ([]prometheus.Metric, error) {
+	counters, err := c.measures.Counters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	histograms, err := c.measures.Histograms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// One bad or doubled row must not cost the whole page, which is what the
+	// registry does with it.
+	seen := map[string]bool{}
+	kind := map[string]string{}
+	var metrics []prometheus.Metric
+	add := func(typ, name string, labels map[string]string, make func(*prometheus.Desc, []string) (prometheus.Metric, error)) {
+		names := slices.Sorted(maps.Keys(labels))
+		values := labelValues(names, labels)
+		id := name + "\x00" + strings.Join(names, "\x00") + "\x01" + strings.Join(values, "\x00")
+		if !metricName.MatchString(name) || reserved.MatchString(name) || slices.ContainsFunc(names, func(n string) bool { return !labelName.MatchString(n) }) ||
+			seen[id] || (kind[name] != "" && kind[name] != typ) || name == "mlopsbot_measures_up" || len(metrics) >= maxSeries {
+			c.log.WarnContext(ctx, "left out a series that Prometheus would not take", "metric", name, "type", typ)
+			return
+		}
+		help := c.help[name]
+		if help == "" {
+			help = "See docs/metrics.md."
+		}
+		m, err := make(prometheus.NewDesc(name, help, names, nil), values)
+		if err != nil {
+			c.log.WarnContext(ctx, "left out a series that Prometheus would not take", "metric", name, KeyError, err.Error())
+			return
+		}
+		seen[id], kind[name] = true, typ
+		metrics = append(metrics, m)
+	}
+	for _, s := range counters {
+		add("counter", s.Name, s.Labels, func(d *prometheus.Desc, values []string) (prometheus.Metric, error) {
+			return prometheus.NewConstMetric(d, prometheus.CounterValue, s.Value, values...)
+		})
+	}
+	for _, s := range histograms {
+		add("histogram", s.Name, s.Labels, func(d *prometheus.Desc, values []string) (prometheus.Metric, error) {
+			return prometheus.NewConstHistogram(d, s.Count, s.Sum, s.Buckets, values...)
+		})
+	}
+	return metrics, nil
+}
+
+// labelValues returns the values in the order of names. Values begin as
+// strangers' text, and bytes that aren't UTF-8 would spoil the page.
+func labelValues(names []string, labels map[string]string) []string {
+	values := make([]string, len(names))
+	for i, n := range names {
+		v := strings.ToValidUTF8(labels[n], "\uFFFD")
+		if r := []rune(v); len(r) > 200 {
+			v = string(r[:200])
+		}
+		values[i] = v
+	}
+	return values
+}
