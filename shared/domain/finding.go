@@ -39,6 +39,9 @@ type Finding struct {
 	// Line and EndLine count from 1 in the decoded log; 0 when unknown.
 	Line    int `json:"line"`
 	EndLine int `json:"end_line"`
+	// StepLine counts from 1 within the failed step's own log, as GitHub numbers
+	// its pages' lines; 0 when unknown.
+	StepLine int `json:"step_line,omitempty"`
 	// Text is the evidence: the matched line without timestamp, ANSI colours and
 	// secrets, at most 1,000 bytes.
 	Text string `json:"text"`

@@ -51,18 +51,43 @@ type Outcome struct {
 	// AgainPayload, when not nil, replaces the payload of the work kept by Again.
 	AgainPayload json.RawMessage
 	Switches     []Switch
-	Audit        []AuditEntry
-	Counts       []Count
+	// Release are leases to give back once the rest is committed.
+	Release []Lease
+	Audit   []AuditEntry
+	Counts  []Count
 }
+
+// Lease names a lease and who holds it.
+type Lease struct{ Name, Holder string }
 
 // Switch is a stop that a person set for a repository.
 type Switch struct {
 	RepoID int64
-	// State is "stopped", "unchecked" (somebody asked; whether they may is not
-	// known yet, which counts as stopped) or "" to remove the switch.
+	// State is SwitchStopped, SwitchUnchecked or "" to remove the switch.
 	State string
 	By    string
 	At    time.Time
+}
+
+// The states of a switch.
+const (
+	SwitchStopped = "stopped"
+	// SwitchUnchecked: somebody asked, and whether they may is not known yet.
+	// It counts as stopped.
+	SwitchUnchecked = "unchecked"
+)
+
+// Record is how the repairs of one rule by one strategy in one repository ended.
+type Record struct {
+	Verified, Rejected, Landed, Closed, Regressed int
+}
+
+// Score is the share of good ends, with one good and one bad end assumed so that
+// little evidence weighs little (Laplace's rule of succession).
+func (r Record) Score() float64 {
+	good := r.Verified + r.Landed
+	bad := r.Rejected + r.Closed + r.Regressed
+	return float64(good+1) / float64(good+bad+2)
 }
 
 // AuditEntry records one action: who did what to which object, and why.

@@ -27,7 +27,8 @@ const (
 	RepairUnverifiable RepairState = "unverifiable"
 	// RepairLanded: merged.
 	RepairLanded RepairState = "landed"
-	// RepairClosed: a person closed the pull request without merging it.
+	// RepairClosed: a person closed the pull request without merging it. (A
+	// rejected repair stays rejected when its pull request is closed.)
 	RepairClosed RepairState = "closed"
 	// RepairRegressed: the same incident came back within 7 days of landing.
 	RepairRegressed RepairState = "regressed"
@@ -39,7 +40,7 @@ var repairMoves = map[RepairState][]RepairState{
 	RepairProposed:     {RepairProposed, RepairVerified, RepairRejected, RepairUnverifiable, RepairLanded, RepairClosed},
 	RepairVerified:     {RepairVerified, RepairLanded, RepairClosed, RepairRejected, RepairRegressed},
 	RepairUnverifiable: {RepairVerified, RepairRejected, RepairLanded, RepairClosed},
-	RepairRejected:     {RepairLanded, RepairClosed, RepairVerified},
+	RepairRejected:     {RepairLanded, RepairVerified},
 	RepairLanded:       {RepairLanded, RepairRegressed},
 	RepairRefused:      {},
 	RepairClosed:       {},
@@ -117,6 +118,8 @@ type Repair struct {
 	PullNumber int    `json:"pull_number,omitempty"`
 	PullURL    string `json:"pull_url,omitempty"`
 	Draft      bool   `json:"draft,omitempty"`
+	// Labels are the policy's at the time of planning.
+	Labels []string `json:"labels,omitempty"`
 	// Supersedes is the pull request of an earlier attempt that this one replaces.
 	Supersedes int `json:"supersedes,omitempty"`
 
