@@ -95,19 +95,19 @@ func (c *Client) fail(k call, err error) error {
 func (c *Client) network(k call, err error) error {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
+	sent, lost := errors.AsType[*url.Error](err)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return domain.Errorf(domain.Transient, k.op, "%w", context.Canceled)
 	case errors.Is(err, context.DeadlineExceeded):
 		return domain.Errorf(domain.Transient, k.op, "GitHub did not answer in time: %w", context.DeadlineExceeded)
+	case lost:
+		// The URL in the error of a failed exchange may be signed.
+		return domain.Errorf(domain.Transient, k.op, "reach GitHub: %s", clean(sent.Err.Error()))
 	case errors.As(err, &kind):
 		return domain.Errorf(domain.Unsupported, k.op, "the answer has %s in field %s", kind.Value, clean(kind.Field))
 	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return domain.Errorf(domain.Transient, k.op, "the answer is cut off or no JSON")
-	}
-	// The URL in the error of a failed exchange may be signed.
-	for e, ok := errors.AsType[*url.Error](err); ok; e, ok = errors.AsType[*url.Error](err) {
-		err = e.Err
 	}
 	return domain.Errorf(domain.Transient, k.op, "reach GitHub: %s", clean(err.Error()))
 }

@@ -90,7 +90,7 @@ func (c *Client) openLog(ctx context.Context, k call, path string) (_ io.ReadClo
 		return nil, kept, err
 	}
 	next, err := req.URL.Parse(resp.Header.Get("Location"))
-	if err != nil {
+	if err != nil || resp.Header.Get("Location") == "" {
 		return nil, kept, domain.Errorf(domain.Transient, k.op, "GitHub redirects to something that is no URL")
 	}
 	body, err := c.download(ctx, k, next)
