@@ -133,7 +133,7 @@ type Evidence struct {
 	Cause string `json:"cause,omitempty"`
 	Text  string `json:"text"`
 	Line  int    `json:"line,omitempty"` // in the decoded log, from 1
-	URL   string `json:"url,omitempty"`  // of the job's log at the failed step
+	URL   string `json:"url,omitempty"`  // of the line in the job's log, or as near as is known
 }
 
 // Try is a repair that did not work.
@@ -378,7 +378,7 @@ func cause(f domain.Finding) string {
 }
 
 // evidence quotes a finding. GitHub addresses log lines by their number within
-// a step, which a finding doesn't hold: the link opens the step.
+// a step; where that isn't known, the link opens the step.
 func evidence(inc domain.Incident, f domain.Finding) Evidence {
 	e := Evidence{Text: excerpt(f.Text, maxLines, maxExcerpt), Line: f.Line}
 	if e.URL = link(inc.Job.HTMLURL); e.URL == "" {
@@ -386,7 +386,7 @@ func evidence(inc domain.Incident, f domain.Finding) Evidence {
 	} else if f.Job != "" && f.Job != inc.Job.Name {
 		e.URL = link(inc.Run.HTMLURL) // of another leg, whose URL isn't stored
 	} else if f.StepNumber > 0 {
-		e.URL += fmt.Sprintf("#step:%d:1", f.StepNumber)
+		e.URL += fmt.Sprintf("#step:%d:%d", f.StepNumber, max(1, f.StepLine))
 	}
 	return e
 }

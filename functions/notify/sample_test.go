@@ -16,7 +16,7 @@ func oom() domain.Incident {
 		Branch: "main", WorkflowPath: ".github/workflows/train.yml", Fingerprint: "aa",
 		Finding: domain.Finding{
 			Category: "cuda-oom", Rule: "cuda-oom", Title: "GPU memory ran out", Remedy: domain.RemedyFix, Confidence: 0.95,
-			Job: "train (gpu-small)", Step: "Train", StepNumber: 5, Line: 812, EndLine: 812,
+			Job: "train (gpu-small)", Step: "Train", StepNumber: 5, StepLine: 640, Line: 812, EndLine: 812,
 			Text:  "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB (GPU 0; 15.77 GiB total capacity; 14.02 GiB already allocated; 1.12 GiB free)",
 			Facts: map[string]string{"asked_bytes": "2684354560", "free_bytes": "1202590842"},
 		},

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,7 +212,7 @@ func TestProbesRunAtOnceAndNeverPileUp(t *testing.T) {
 	t.Parallel()
 	meet := make(chan struct{})
 	release := make(chan struct{})
-	var begun int
+	var begun atomic.Int32
 	h := Health{DetailedOpen: true, Probes: map[string]func(context.Context) error{
 		"a": func(context.Context) error { meet <- struct{}{}; return nil },
 		"b": func(context.Context) error { <-meet; return nil },
@@ -222,7 +223,7 @@ func TestProbesRunAtOnceAndNeverPileUp(t *testing.T) {
 		t.Errorf("probes don't run at once: %s", w.Body)
 	}
 
-	stuck := newProbe(func(context.Context) error { begun++; <-release; return nil })
+	stuck := newProbe(func(context.Context) error { begun.Add(1); <-release; return nil })
 	if err := stuck.do(t.Context(), time.Millisecond); err == nil {
 		t.Error("a stuck check counts as good")
 	}
@@ -230,8 +231,8 @@ func TestProbesRunAtOnceAndNeverPileUp(t *testing.T) {
 		t.Errorf("a stuck check was begun again: %v", err)
 	}
 	close(release)
-	if begun != 1 {
-		t.Errorf("begun %d times", begun)
+	if n := begun.Load(); n != 1 {
+		t.Errorf("begun %d times", n)
 	}
 }
 
