@@ -1,0 +1,370 @@
+package logs
+
+import (
+	"bytes"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+// maxSegments bounds the list of segments; lines behind it belong to the last.
+const maxSegments = 4096
+
+// maxEcho is how many lines a step's heading may have before it is taken for a
+// group that was never closed.
+const maxEcho = 2000
+
+// Segment is a run of lines of one step of one job.
+type Segment struct {
+	Job  string
+	Step string
+	// StepNumber is the step's number in the jobs API, 0 where it isn't known.
+	StepNumber  int
+	First, Last int // line numbers
+	Start, End  time.Time
+	// Action tells that the step uses an action rather than running a script.
+	Action bool
+	// Post is a clean-up step ("Post Run actions/checkout").
+	Post bool
+	// ExitCode is the script's exit code where the runner printed one that is
+	// not 0, and ExitLine the line that says so.
+	ExitCode int
+	ExitLine int
+	// Errors counts the lines that the runner marked as errors, ErrorLine is the
+	// last of them.
+	Errors    int
+	ErrorLine int
+	// Cancelled tells that the runner said "The operation was canceled", and
+	// CancelLine where.
+	Cancelled  bool
+	CancelLine int
+	// State is what became of the step.
+	State State
+}
+
+// State is what became of a segment's step.
+type State uint8
+
+// The states of a segment.
+const (
+	// Unclear: neither the log nor the jobs API tells.
+	Unclear State = iota
+	// Green: it succeeded, or was skipped.
+	Green
+	// Failed: the first step of its job that failed.
+	Failed
+	// Cascade: it failed or ran after the job had failed already.
+	Cascade
+	// Stopped: it was cancelled.
+	Stopped
+)
+
+// Exit reports the line at which the step said that it failed: the exit code's
+// line, else its last error; 0 for a step that didn't say so.
+func (s Segment) Exit() int {
+	if s.ExitLine > 0 {
+		return s.ExitLine
+	}
+	return s.ErrorLine
+}
+
+// tracker cuts the stream of lines into segments.
+type tracker struct {
+	job      string
+	steps    []domain.Step
+	segments []Segment
+	rawJob   []byte // columns of the line before
+	rawStep  []byte
+	open     bool
+	echo     bool
+	echoed   int
+	step     int // index into steps of the current step, -1 before the first
+}
+
+func newTracker(job string, steps []domain.Step) tracker {
+	return tracker{job: job, steps: steps, step: -1}
+}
+
+var (
+	runHeading  = []byte("Run ")
+	postHeading = []byte("Post job cleanup.")
+	orphans     = []byte("Cleaning up orphan processes")
+	exitPrefix  = []byte("Process completed with exit code ")
+	errorWord   = []byte("Error: ")
+	cancelled   = []byte("The operation was canceled.")
+	unknownStep = "UNKNOWN STEP"
+	action      = regexp.MustCompile(`^Run (?:\./|docker://|[\w.-]+/[\w./-]+@)\S*$`)
+)
+
+// add files a line under its segment and tells whether the runner merely echoes
+// a script there.
+func (t *tracker) add(l *Line, job, step []byte) (segment int, echo bool) {
+	if !t.open || !bytes.Equal(job, t.rawJob) || !bytes.Equal(step, t.rawStep) {
+		t.columns(l, job, step)
+	}
+	text := l.Text
+	switch {
+	case l.Marker == "##[group]" && bytes.HasPrefix(text, runHeading):
+		t.heading(l)
+		t.echo, t.echoed = true, 0
+	case l.Marker == "##[endgroup]":
+		t.echo = false
+	case l.Marker == "" && len(text) < 64 && (bytes.Equal(text, postHeading) || bytes.HasPrefix(text, orphans)):
+		t.post(l)
+	}
+	cur := &t.segments[len(t.segments)-1]
+	if l.Level == Error || l.Marker == "" && bytes.HasPrefix(text, errorWord) {
+		t.echo = false
+		t.failure(cur, l)
+	}
+	cur.Last = l.Number
+	if cur.Start.IsZero() {
+		cur.Start = l.Time
+	}
+	cur.End = l.Time
+	if t.echo {
+		if t.echoed++; t.echoed > maxEcho {
+			t.echo = false
+		}
+	}
+	return len(t.segments) - 1, t.echo
+}
+
+// columns begins a segment where the job or step column changes.
+func (t *tracker) columns(l *Line, job, step []byte) {
+	t.open = true
+	t.rawJob = append(t.rawJob[:0], job...)
+	t.rawStep = append(t.rawStep[:0], step...)
+	t.echo = false
+	name, stepName := t.job, string(step)
+	if len(job) > 0 {
+		name = string(clean(bytes.Clone(job)))
+	}
+	if stepName == unknownStep {
+		stepName = ""
+	}
+	s := Segment{Job: name, Step: stepName}
+	t.named(&s)
+	t.begin(s, l)
+}
+
+// named fills what a step's name alone tells.
+func (t *tracker) named(s *Segment) {
+	if strings.HasPrefix(s.Step, "Post ") || s.Step == "Complete job" {
+		s.Post = true
+	}
+	if s.Step == "" {
+		return
+	}
+	for i, st := range t.steps {
+		if st.Name == s.Step {
+			s.StepNumber = st.Number
+			t.step = i
+			break
+		}
+	}
+}
+
+// heading handles "##[group]Run …", with which most steps begin. Steps of a
+// composite action print headings too; with the API's times those stay in their
+// step.
+func (t *tracker) heading(l *Line) {
+	title := string(l.Text)
+	cur := &t.segments[len(t.segments)-1]
+	isAction := action.MatchString(title)
+	if len(t.rawStep) > 0 && string(t.rawStep) != unknownStep {
+		// The step column is surer than a heading.
+		if cur.First == l.Number {
+			cur.Action = isAction
+		}
+		return
+	}
+	s := Segment{Job: cur.Job, Step: title, Action: isAction}
+	if len(t.steps) > 0 {
+		i := t.stepAt(l.Time)
+		if i >= 0 {
+			if i == t.step && cur.StepNumber == t.steps[i].Number {
+				return
+			}
+			t.step = i
+			s.Step, s.StepNumber = t.steps[i].Name, t.steps[i].Number
+		}
+	}
+	t.begin(s, l)
+}
+
+// stepAt finds the step that a heading at a time begins. The API's times are
+// whole seconds, so neighbours overlap: the current step is kept while it still
+// runs, else the next one whose window holds the time is taken.
+func (t *tracker) stepAt(at time.Time) int {
+	if at.IsZero() {
+		return -1
+	}
+	within := func(st domain.Step) bool {
+		if st.Conclusion == domain.Skipped || st.StartedAt.IsZero() {
+			return false
+		}
+		end := st.CompletedAt
+		return !at.Before(st.StartedAt) && (end.IsZero() || at.Before(end.Add(time.Second)))
+	}
+	if t.step >= 0 && within(t.steps[t.step]) {
+		if end := t.steps[t.step].CompletedAt; end.IsZero() || at.Before(end) {
+			return t.step
+		}
+	}
+	for i := t.step + 1; i < len(t.steps); i++ {
+		// The runner's own first step prints no heading.
+		if within(t.steps[i]) && (t.steps[i].Name != "Set up job" || t.step < 0 && i+1 == len(t.steps)) {
+			return i
+		}
+	}
+	return t.step
+}
+
+func (t *tracker) post(l *Line) {
+	cur := &t.segments[len(t.segments)-1]
+	if len(t.rawStep) > 0 && string(t.rawStep) != unknownStep {
+		cur.Post = true
+		return
+	}
+	if cur.Post {
+		return
+	}
+	t.begin(Segment{Job: cur.Job, Step: "Post job cleanup", Post: true}, l)
+}
+
+func (t *tracker) begin(s Segment, l *Line) {
+	if len(t.segments) >= maxSegments {
+		return
+	}
+	s.First, s.Last = l.Number, l.Number
+	t.segments = append(t.segments, s)
+}
+
+// failure notes a line with which the runner reports an error.
+func (t *tracker) failure(s *Segment, l *Line) {
+	text := l.Text
+	if l.Level != Error {
+		text = text[len(errorWord):] // as the page shows the marker
+		if !bytes.HasPrefix(text, exitPrefix) && !bytes.Equal(text, cancelled) {
+			return
+		}
+	}
+	switch {
+	case bytes.HasPrefix(text, exitPrefix):
+		digits := bytes.TrimRight(text[len(exitPrefix):], ". \t")
+		if n, err := strconv.Atoi(string(digits)); err == nil && n != 0 {
+			s.ExitCode, s.ExitLine = n, l.Number
+		}
+	case bytes.HasPrefix(text, cancelled):
+		s.Cancelled, s.CancelLine = true, l.Number
+		return
+	}
+	s.Errors++
+	s.ErrorLine = l.Number
+}
+
+// finish decides what became of each segment.
+func (t *tracker) finish() []Segment {
+	segs := t.segments
+	byNumber := map[int]domain.Conclusion{}
+	known := false
+	for _, st := range t.steps {
+		byNumber[st.Number] = st.Conclusion
+		known = known || st.Conclusion == domain.Failure || st.Conclusion == domain.TimedOut
+	}
+	jobs := map[string][]int{}
+	var order []string
+	for i, s := range segs {
+		if _, ok := jobs[s.Job]; !ok {
+			order = append(order, s.Job)
+		}
+		jobs[s.Job] = append(jobs[s.Job], i)
+	}
+	for _, job := range order {
+		if known && t.byConclusion(segs, jobs[job], byNumber) {
+			continue
+		}
+		byLog(segs, jobs[job])
+	}
+	return segs
+}
+
+// byConclusion uses what the jobs API says. It returns false where no segment
+// belongs to the failed step.
+func (t *tracker) byConclusion(segs []Segment, idx []int, conclusions map[int]domain.Conclusion) bool {
+	failed := 0
+	for _, st := range t.steps {
+		if st.Conclusion == domain.Failure || st.Conclusion == domain.TimedOut {
+			failed = st.Number
+			break
+		}
+	}
+	found := false
+	for _, i := range idx {
+		found = found || segs[i].StepNumber == failed
+	}
+	if !found {
+		return false
+	}
+	for _, i := range idx {
+		s := &segs[i]
+		switch {
+		case s.StepNumber == failed:
+			s.State = Failed
+		case s.StepNumber > failed || s.Post:
+			s.State = Cascade
+		case s.StepNumber > 0 && conclusions[s.StepNumber] != domain.Cancelled:
+			s.State = Green
+		case s.StepNumber == 0 && s.Last < segs[idx[len(idx)-1]].Last:
+			s.State = Green
+		}
+	}
+	return true
+}
+
+// byLog uses what the runner printed: the exit code of a script is certain; an
+// error that an action reported is taken for its end; what comes behind is a
+// cascade.
+func byLog(segs []Segment, idx []int) {
+	failed := -1
+	for _, i := range idx {
+		s := &segs[i]
+		if s.Post {
+			continue
+		}
+		if s.ExitCode != 0 || s.Errors > 0 && (s.Action || s.Step == "" || s.Step == "Set up job" || !runs(s.Step)) {
+			failed = i
+			break
+		}
+	}
+	if failed < 0 {
+		for _, i := range idx {
+			if segs[i].Errors > 0 {
+				failed = i
+				break
+			}
+		}
+	}
+	for _, i := range idx {
+		s := &segs[i]
+		switch {
+		case s.Cancelled && failed != i:
+			s.State = Stopped
+		case failed < 0:
+			s.State = Unclear
+		case i == failed:
+			s.State = Failed
+		case i > failed:
+			s.State = Cascade
+		default:
+			s.State = Green
+		}
+	}
+}
+
+// runs tells a script's heading from an action's.
+func runs(step string) bool { return strings.HasPrefix(step, "Run ") && !action.MatchString(step) }

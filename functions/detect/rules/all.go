@@ -1,0 +1,42 @@
+package rules
+
+// All returns the catalogue, sorted by id.
+func All() []*Rule {
+	return []*Rule{
+		apiChange(),
+		cancelledRun(),
+		cancelledBySibling(),
+		codeError(),
+		coverageThreshold(),
+		cudaOOM(),
+		dependencyConflict(),
+		deprecatedAction(),
+		deprecatedPackage(),
+		diskFull(),
+		filePermission(),
+		format(),
+		jobTimeout(),
+		lint(),
+		lockfileOutdated(),
+		missingExecutable(),
+		missingModule(),
+		missingSystemLibrary(),
+		noMatchingDistribution(),
+		numericTolerance(),
+		numpyABI(),
+		numpyRemovedAlias(),
+		oomKilled(),
+		pkgResourcesRemoved(),
+		processCrash(),
+		protobufIncompatible(),
+		pythonVersionRule(),
+		runnerImageRemoved(),
+		syntaxError(),
+		testCollection(),
+		testFailure(),
+		testFixture(),
+		transientNetwork(),
+		typeCheck(),
+		wheelBuildFailed(),
+	}
+}

@@ -1,0 +1,141 @@
+package rules
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func dependencyConflict() *Rule {
+	return &Rule{
+		ID: "dependency-conflict", Category: "dependency-conflict",
+		Title:    "No set of versions satisfies the requirements",
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup, Confidence: 0.95,
+		Keywords: []string{
+			"ResolutionImpossible", "resolution-too-deep", "No solution found when resolving", "Cannot install ", "UnsatisfiableError",
+			"version solving failed", "ResolutionTooDeep", "could not resolve dependency", "unable to resolve dependency tree", "Could not solve for environment specs",
+			"nothing provides requested",
+		},
+		Patterns: patterns(
+			`ERROR: Cannot install (?P<constraints>.+)`,
+			`ERROR: ResolutionImpossible: for help visit`,
+			`(?:^|\s)(?:error: )?resolution-too-deep\b`,
+			`ResolutionTooDeep: \d+`,
+			`No solution found when resolving (?:dependencies|tool dependencies|script dependencies|build dependencies|dependency)`,
+			`(?:LibMamba|PackagesNotFound|)UnsatisfiableError: `,
+			`version solving failed`,
+			`npm (?:ERR!|error) .*(?:could not resolve dependency|unable to resolve dependency tree)`,
+			`Could not solve for environment specs`,
+			`nothing provides requested (?P<packages>\S+)`,
+		),
+		Keys: []string{"packages", "resolver"},
+		Refine: func(w *Window, m *Match) bool {
+			lower := strings.ToLower(m.textOf(w))
+			switch {
+			case strings.Contains(lower, "cannot install"), strings.Contains(lower, "resolutionimpossible"), strings.Contains(lower, "resolution-too-deep"), strings.Contains(lower, "resolutiontoodeep"):
+				m.Facts["resolver"] = "pip"
+			case strings.Contains(lower, "no solution found"):
+				m.Facts["resolver"] = "uv"
+			case strings.Contains(lower, "version solving"):
+				m.Facts["resolver"] = "poetry"
+			case strings.Contains(lower, "npm"):
+				m.Facts["resolver"] = "npm"
+			default:
+				m.Facts["resolver"] = "conda"
+			}
+			if strings.Contains(lower, "cannot install") && !conflictFollows(w) {
+				return false // uninstallable for another reason, named elsewhere
+			}
+			conflictFacts(w, m)
+			if !strings.Contains(lower, "cannot install") && !strings.Contains(lower, "no solution") {
+				// pip names the conflict first and its kind at the end.
+				delete(m.Facts, "constraints")
+			}
+			return true
+		},
+	}
+}
+
+func conflictFollows(w *Window) bool {
+	if t, _ := w.Text(0); strings.Contains(t, "conflicting dependencies") {
+		return true
+	}
+	for i := 1; i <= 6; i++ {
+		if t, ok := w.Text(i); ok && strings.Contains(t, "The conflict is caused by") {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	dependsOn     = re(`^\s*\S+ \S+ depends on ([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?([^;(]*)`)
+	userRequested = re(`^\s*The user requested (?:\(constraint\) )?([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?(\S*)`)
+	uvRequire     = re(`you require ([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?((?:[<>=!~]=?[^\s,]+,?)*)(?:\s+and\s+([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?((?:[<>=!~]=?[^\s,]+,?)*))?`)
+)
+
+// conflictFacts reads which packages are in conflict and what is asked of them.
+func conflictFacts(w *Window, m *Match) {
+	if m.Facts["packages"] != "" {
+		return
+	}
+	from, to := 1, after
+	if m.Facts["resolver"] == "pip" && !strings.Contains(m.textOf(w), "Cannot install") {
+		from, to = -40, -1
+	}
+	count := map[string]int{}
+	specs := map[string][]string{}
+	note := func(name, spec string) {
+		name = strings.ToLower(name)
+		spec = strings.TrimRight(strings.TrimSpace(spec), ",.")
+		count[name]++
+		if spec != "" && !slices.Contains(specs[name], name+spec) && len(specs[name]) < 8 {
+			specs[name] = append(specs[name], name+spec)
+		}
+	}
+	var joined []string
+	for i := from; i <= to; i++ {
+		t, ok := w.Text(i)
+		if !ok {
+			break
+		}
+		if m.Facts["resolver"] == "uv" {
+			joined = append(joined, strings.TrimSpace(t))
+			continue
+		}
+		if s := dependsOn.FindStringSubmatch(t); s != nil {
+			note(s[1], s[2])
+		} else if s := userRequested.FindStringSubmatch(t); s != nil {
+			note(s[1], s[2])
+		}
+	}
+	if m.Facts["resolver"] == "uv" {
+		if s := uvRequire.FindStringSubmatch(strings.Join(joined, " ")); s != nil {
+			note(s[1], s[2])
+			if s[3] != "" {
+				note(s[3], s[4])
+			}
+		}
+	}
+	// What is asked for differently is what conflicts.
+	var names, asked []string
+	for name := range count {
+		if len(specs[name]) > 1 || m.Facts["resolver"] == "uv" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	if len(names) > 6 {
+		names = names[:6]
+	}
+	for _, n := range names {
+		asked = append(asked, specs[n]...)
+	}
+	if len(names) > 0 {
+		m.Facts["packages"] = strings.Join(names, ",")
+	}
+	if len(asked) > 0 {
+		m.Facts["constraints"] = strings.Join(asked, "; ")
+	}
+}

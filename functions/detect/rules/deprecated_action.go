@@ -1,0 +1,30 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func deprecatedAction() *Rule {
+	return &Rule{
+		ID: "deprecated-action", Category: "deprecated-action",
+		Title:    "GitHub refuses an action's version or a workflow command",
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner + 5, Confidence: 0.98,
+		Keywords: []string{"uses a deprecated version of ", "` command is deprecated and will be disabled", "` command is disabled"},
+		Patterns: patterns(
+			"uses a deprecated version of `?(?P<action>[\\w.-]+/[\\w./-]+): ?(?P<version>v?[\\w.]+)",
+			"The `(?P<action>set-output|save-state|set-env|add-path)` command is (?:deprecated and will be disabled|disabled)",
+		),
+		Keys: []string{"action", "version"},
+		Refine: func(w *Window, m *Match) bool {
+			m.Facts["version"] = strings.TrimRight(m.Facts["version"], ".")
+			if m.Facts["version"] == "" {
+				delete(m.Facts, "version")
+			}
+			// GitHub has announced the end of set-output for years: a warning.
+			m.Weak = strings.Contains(m.textOf(w), "will be disabled")
+			return true
+		},
+	}
+}

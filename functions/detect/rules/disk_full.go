@@ -1,0 +1,35 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func diskFull() *Rule {
+	return &Rule{
+		ID: "disk-full", Category: "disk-full",
+		Title:    "The disk is full",
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 5, Confidence: 0.97,
+		Keywords: []string{"o space left on device", "isk quota exceeded", "not enough space on the disk", "running out of disk space", "ot enough free disk space", "isk is full"},
+		Patterns: patterns(
+			`[Nn]o space left on device: '(?P<path>/[^']+)'`,
+			`(?P<path>/[\w./@+-]+)'?: [Nn]o space left on device`,
+			`(?:OSError|IOError|ERROR|[Ee]rror|ENOSPC|fatal|tar|cp|mv|write|failed|[Cc]annot|could not|unable).*[Nn]o space left on device`,
+			`: [Nn]o space left on device\b`,
+			`[Dd]isk quota exceeded`,
+			`There is not enough space on the disk`,
+			`You are running out of disk space\. The runner will stop working`,
+			`You don't have enough free disk space|not enough free disk space`,
+			`(?:database or |[Ee]rror.*)disk is full`,
+		),
+		Keys: nil,
+		Refine: func(w *Window, m *Match) bool {
+			if f := m.Facts["path"]; f != "" {
+				m.Facts["path"] = strings.TrimRight(f, "/:")
+			}
+			m.Weak = strings.Contains(m.textOf(w), "running out of disk space")
+			return true
+		},
+	}
+}

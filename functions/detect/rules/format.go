@@ -1,0 +1,53 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+// formatter are tools and hooks that only change the form of files.
+var formatter = re(`(?i)\b(?:black|isort|ruff[ -]format|ruff-format|prettier|yapf|autopep8|clang-format|gofmt|goimports|nbstripout|docformatter|biome format|dart format|shfmt|yamlfmt|rustfmt|cargo fmt|pyproject-fmt|trim trailing whitespace|trailing-whitespace|fix end of files|end-of-file-fixer|mixed line ending|add-trailing-comma|sort simple yaml|fix requirements|pretty format json|stylua)\b`)
+
+func format() *Rule {
+	return &Rule{
+		ID: "format", Category: "format",
+		Title:    "Files are not formatted",
+		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle, Confidence: 0.93,
+		Keywords: []string{
+			"would be reformatted", "ould reformat", "....Failed", "Imports are incorrectly sorted", "Code style issues", "would have printed the following content", "files need formatting", "file needs formatting",
+			"not formatted", "not properly formatted", "gofmt", "[warn] ", "File is not `",
+		},
+		Patterns: patterns(
+			`^(?:\x{1f4a5} .*|Oh no! .*)?(?P<files>\d+) files? would be reformatted`,
+			`^would reformat (?P<files>\S+)`,
+			`^Would reformat: (?P<files>\S+)`,
+			`^(?P<tool>\S[^.]{1,60}|ruff format \([^)]*\))\.{4,}Failed$`,
+			`ERROR: (?P<files>\S+) Imports are incorrectly sorted`,
+			`^(?:\[warn\] )?Code style issues (?:were )?found in`,
+			`Formatter would have printed the following content`,
+			`^(?P<files>\d+) files? needs? formatting`,
+			`File is not .gofm|File is not .goimports`,
+		),
+		Keys: []string{"tool"},
+		Refine: func(w *Window, m *Match) bool {
+			t := m.textOf(w)
+			switch {
+			case strings.HasSuffix(t, "..Failed"):
+				return formatter.MatchString(m.Facts["tool"])
+			case strings.Contains(strings.ToLower(t), "reformat"):
+				m.Facts["tool"] = "black"
+				if strings.Contains(t, "Would reformat:") || strings.Contains(t, "already formatted") {
+					m.Facts["tool"] = "ruff format"
+				}
+			case strings.Contains(t, "sorted"):
+				m.Facts["tool"] = "isort"
+			case strings.Contains(t, "Code style issues"):
+				m.Facts["tool"] = "prettier"
+			case strings.Contains(t, "Formatter would"):
+				m.Facts["tool"] = "biome"
+			}
+			return true
+		},
+	}
+}

@@ -1,0 +1,35 @@
+package rules
+
+import (
+	"strconv"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func jobTimeout() *Rule {
+	return &Rule{
+		ID: "job-timeout", Category: "job-timeout",
+		Title:    "GitHub ended the job at its time limit",
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner, Confidence: 0.97,
+		Keywords: []string{"has exceeded the maximum execution time of ", "has timed out after "},
+		Patterns: patterns(
+			`has exceeded the maximum execution time of (?:(?P<minutes>\d+) ?min|(?P<hours>\d+)h(?:(?P<rest>\d+)m)?|(?P<rest>\d+)m)`,
+			`The action '[^']*' has timed out after (?P<minutes>\d+) minutes`,
+		),
+		Keys: []string{"minutes"},
+		Refine: func(_ *Window, m *Match) bool {
+			if m.Facts["minutes"] == "" {
+				m.Facts["minutes"] = strconv.Itoa(60*atoi(m.Facts["hours"]) + atoi(m.Facts["rest"]))
+			}
+			delete(m.Facts, "hours")
+			delete(m.Facts, "rest")
+			return true
+		},
+	}
+}
+
+// JobTimeout is the finding of a job whose times show that it was ended at its
+// limit after so many minutes; line and text are the caller's to fill.
+func JobTimeout(minutes int) domain.Finding {
+	return Match{Rule: jobTimeout(), Facts: map[string]string{"minutes": strconv.Itoa(minutes)}}.Finding()
+}

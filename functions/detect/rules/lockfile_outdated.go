@@ -1,0 +1,46 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func lockfileOutdated() *Rule {
+	return &Rule{
+		ID: "lockfile-outdated", Category: "lockfile-outdated",
+		Title:    "The lock file does not match its manifest",
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 2, Confidence: 0.95,
+		Keywords: []string{
+			"npm ci` can only install packages when", "poetry.lock", "ERR_PNPM_OUTDATED_LOCKFILE", "The lockfile at", "lockfile needs to be updated", "lockfile would have been modified",
+			"DO NOT MATCH THE HASHES", "Pipfile.lock", "pdm.lock",
+		},
+		Patterns: patterns(
+			"`npm ci` can only install packages when your (?P<file>package\\.json)",
+			`poetry\.lock (?:is not up to date with pyproject|is not consistent with pyproject)`,
+			`pyproject\.toml changed significantly since poetry\.lock was last generated`,
+			`ERR_PNPM_OUTDATED_LOCKFILE`,
+			"The lockfile at `(?P<file>[^`]+)` needs to be updated",
+			`[Yy]our lockfile needs to be updated|The lockfile would have been modified by this install`,
+			`THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE`,
+			`Your Pipfile\.lock \([0-9a-f]+\) is out of date`,
+			`Lock file hash doesn't match pyproject\.toml|pdm\.lock is (?:not up to date|outdated)`,
+		),
+		Keys: []string{"tool", "file"},
+		Refine: func(w *Window, m *Match) bool {
+			t := m.textOf(w)
+			for _, k := range [...]struct{ has, tool, file string }{
+				{"npm ci", "npm", "package-lock.json"}, {"poetry.lock", "poetry", "poetry.lock"}, {"PNPM", "pnpm", "pnpm-lock.yaml"},
+				{"uv.lock", "uv", "uv.lock"}, {"lockfile would", "yarn", "yarn.lock"}, {"our lockfile", "yarn", "yarn.lock"},
+				{"HASHES", "pip", "requirements.txt"}, {"Pipfile", "pipenv", "Pipfile.lock"}, {"pdm.lock", "pdm", "pdm.lock"}, {"Lock file hash", "pdm", "pdm.lock"},
+				{"The lockfile at", "uv", "uv.lock"},
+			} {
+				if strings.Contains(t, k.has) {
+					m.Facts["tool"], m.Facts["file"] = k.tool, k.file
+					break
+				}
+			}
+			return true
+		},
+	}
+}

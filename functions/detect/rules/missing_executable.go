@@ -1,0 +1,63 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func missingExecutable() *Rule {
+	return &Rule{
+		ID: "missing-executable", Category: "missing-executable",
+		Title:    "A command is not on the runner",
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup - 1, Confidence: 0.92,
+		Keywords: []string{
+			"ommand not found", ": not found", "` not found", "executable file not found in", "is not recognized as", "No such file or directory: '", "nable to locate executable file", "No such file or directory (os error 2)",
+			"xecutable not found",
+		},
+		Patterns: patterns(
+			`: line \d+: (?P<command>[\w./+-]+): command not found`,
+			`^(?:make|bash|sh|zsh)(?:\[\d+\])?: (?:\d+: )?(?P<command>[\w.+-]+): (?:[Cc]ommand )?not found`,
+			`^(?:/bin/)?(?:sh|dash|bash): (?:line )?\d+: (?P<command>[\w./+-]+): not found`,
+			`/(?:bash|sh|[\w-]+\.sh): \d+: (?P<command>[\w./+-]+): not found`,
+			"Executable `(?P<command>[\\w.+-]+)` not found",
+			`exec: "(?P<command>[^"]+)": executable file not found in`,
+			`[Uu]nable to locate executable file: (?P<command>[\w.+-]+)`,
+			`The term '(?P<command>[^']+)' is not recognized as`,
+			`'(?P<command>[\w.+-]+)' is not recognized as an internal or external command`,
+			exc+`FileNotFoundError: \[Errno 2\] No such file or directory: '(?P<command>[a-z][\w+-]*)'$`,
+			"error: Failed to spawn: `(?P<command>[^`]+)`",
+			`(?P<command>\b(?:[Gg]raphviz|FFmpeg|ffmpeg|[Tt]esseract)\b)\S* (?:E|e)xecutable(?:s)? not found`,
+		),
+		Keys: []string{"command"},
+		Refine: func(w *Window, m *Match) bool {
+			t := m.textOf(w)
+			if strings.Contains(t, "FileNotFoundError") {
+				f, ok := innermost(w.traceback())
+				return ok && strings.HasSuffix(strings.ReplaceAll(f.File, `\`, "/"), "subprocess.py")
+			}
+			if m.Facts["command"] == "nvidia-smi" {
+				return false
+			}
+			if !strings.Contains(t, "ot found") {
+				return true
+			}
+			// A shell goes on after a command that it did not find. The exit code
+			// says whether that was the end.
+			for i := 1; i <= after; i++ {
+				next, ok := w.Text(i)
+				if !ok {
+					break
+				}
+				if strings.Contains(next, "Error 127") {
+					return true
+				}
+				if _, code, ok := strings.Cut(next, "Process completed with exit code "); ok {
+					return strings.HasPrefix(code, "127") || strings.HasPrefix(t, "Executable ") || strings.HasPrefix(t, "make") || strings.HasPrefix(t, "sh:")
+				}
+			}
+			m.Weak = !strings.HasPrefix(t, "Executable ")
+			return true
+		},
+	}
+}

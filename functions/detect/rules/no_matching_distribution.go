@@ -1,0 +1,50 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func noMatchingDistribution() *Rule {
+	return &Rule{
+		ID: "no-matching-distribution", Category: "no-matching-distribution",
+		Title:    "The package index has no such version",
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup + 1, Confidence: 0.95,
+		Keywords: []string{
+			"Could not find a version that satisfies the requirement", "No matching distribution found for",
+			"was not found in the package registry", "there are no versions of ", "there is no version of ", "PackagesNotFoundError", "which doesn't match any versions",
+		},
+		Patterns: patterns(
+			`Could not find a version that satisfies the requirement (?P<package>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?(?P<constraint>[^(]*?)(?: \(from [^v)][^)]*\))? \(from versions: (?P<available>[^)]*)\)`,
+			`No matching distribution found for (?P<package>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?(?P<constraint>[^(]*?)(?: \(from .*)?$`,
+			`[Bb]ecause (?P<package>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])? was not found in the package registry`,
+			`[Bb]ecause there (?:are no versions|is no version) of (?P<package>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?(?P<constraint>\S*)`,
+			`PackagesNotFoundError: The following packages are (?:not available from current channels|missing)`,
+			`Because \S+ depends on (?P<package>[A-Za-z0-9][\w.-]*) \((?P<constraint>[^)]*)\) which doesn't match any versions`,
+		),
+		Keys: []string{"package", "constraint"},
+		Refine: func(w *Window, m *Match) bool {
+			m.Facts["constraint"] = strings.TrimSpace(m.Facts["constraint"])
+			if v := m.Facts["available"]; v != "" && v != "none" {
+				// The newest ones tell enough.
+				if list := strings.Split(v, ", "); len(list) > 12 {
+					m.Facts["available"] = strings.Join(list[len(list)-12:], ", ")
+				}
+			}
+			// An index that could not be reached has no versions either.
+			for i := -1; i >= -12; i-- {
+				t, ok := w.Text(i)
+				if !ok {
+					break
+				}
+				if networkTrouble.MatchString(t) {
+					return false
+				}
+			}
+			return true
+		},
+	}
+}
+
+var networkTrouble = re(`after connection broken by|Failed to establish a new connection|Temporary failure in name resolution|Could not fetch URL|Max retries exceeded with url`)

@@ -1,0 +1,62 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func oomKilled() *Rule {
+	return &Rule{
+		ID: "oom-killed", Category: "oom-killed",
+		Title:    "Host memory ran out",
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 1, Confidence: 0.95,
+		Keywords: []string{
+			"MemoryError", "Killed", "Out of memory: ", "oom-kill", "OOMKilled", "annot allocate memory", "std::bad_alloc", "heap out of memory", "OutOfMemoryError",
+			"can't allocate memory", "SIGKILL", "memory cgroup out of memory", "Memory cgroup out of memory", "low on memory", "Unable to allocate ",
+		},
+		Patterns: patterns(
+			exc+`(?:\w+\.)*_?(?:Array)?MemoryError(?:: (?:Unable to allocate (?P<asked_bytes>[\d.]+ [KMGT]?i?B))?.*)?$`,
+			`: line \d+: +\d+ Killed\b`,
+			`(?i)\bout of memory: Killed process \d+`,
+			`(?i)\boom-kill(?:er|:)|\bOOMKilled\b`,
+			`(?:OSError|BlockingIOError|RuntimeError|ERROR|fatal|fork)\b.*: (?:\[Errno 12\] )?[Cc]annot allocate memory`,
+			`what\(\): +std::bad_alloc|terminate called after throwing an instance of 'std::bad_alloc'`,
+			`JavaScript heap out of memory`,
+			`java\.lang\.OutOfMemoryError`,
+			`DefaultCPUAllocator: (?:can't allocate memory: you tried to allocate (?P<asked_bytes>\d+) bytes|not enough memory: you tried to allocate (?P<asked_bytes>\d+) bytes)`,
+			`ray\.exceptions\.OutOfMemoryError|\(raylet\).* running low on memory`,
+			`SIGKILL! Perhaps out of memory`,
+			`OOM when allocating tensor with shape.* on \S*(?i:CPU):\d`,
+			`subprocess\.CalledProcessError: .* died with <Signals\.SIGKILL: 9>`,
+			`^(?:\S+ )?Killed$`,
+		),
+		Refine: func(w *Window, m *Match) bool {
+			sizeFact(m, "asked_bytes")
+			t := m.textOf(w)
+			code := ""
+			for i := 0; i <= after && code == ""; i++ {
+				next, ok := w.Text(i)
+				if !ok {
+					break
+				}
+				if s := exitCode.FindStringSubmatch(next); s != nil {
+					code = s[1]
+				}
+			}
+			if code != "" {
+				m.Facts["exit_code"] = code
+			}
+			switch {
+			case strings.Contains(t, "SIGKILL: 9"):
+				m.Weak = true
+			case strings.HasSuffix(t, "Killed") && !strings.Contains(t, ": line "):
+				// The word alone proves nothing: a program may print it.
+				return code == "137"
+			}
+			return true
+		},
+	}
+}
+
+var exitCode = re(`(?:Process completed with exit code|exited with(?: code)?|exit(?: status| code)?:?) (\d{1,3})\b`)

@@ -1,0 +1,61 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func testFixture() *Rule {
+	return &Rule{
+		ID: "test-fixture", Category: "test-fixture",
+		Title:    "A test's fixture failed",
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest - 1, Confidence: 0.85,
+		Keywords: []string{"E  ", "' not found"},
+		Patterns: patterns(
+			`^E +fixture '(?P<fixture>[^']+)' not found`,
+			`^E {2,}(?:[\w.]+(?:Error|Exception|Failure)\b|assert\b|Failed:).*`,
+		),
+		Keys: []string{"fixture"},
+		Refine: func(w *Window, m *Match) bool {
+			if m.Facts["fixture"] != "" {
+				return true
+			}
+			sec, _ := w.Section()
+			if sec != setup || continued(w) {
+				return false
+			}
+			if f, ok := innermostOwn(w.traceback()); ok {
+				m.Facts["fixture"] = relative(f.File)
+			}
+			return true
+		},
+	}
+}
+
+func testCollection() *Rule {
+	return &Rule{
+		ID: "test-collection", Category: "test-collection",
+		Title:    "Tests could not be collected",
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest - 2, Confidence: 0.8,
+		Keywords: []string{"E  ", "ERROR collecting ", " during collection", "Test suite failed to run", "ERROR: file or directory not found"},
+		Patterns: patterns(
+			`^E {2,}[\w.]+(?:Error|Exception|Failure)\b.*`,
+			`^!+ Interrupted: \d+ errors? during collection !+`,
+			`^\s*● Test suite failed to run`,
+			`^ERROR: file or directory not found: (?P<file>\S+)`,
+		),
+		Keys: []string{"file"},
+		Refine: func(w *Window, m *Match) bool {
+			if !strings.HasPrefix(m.textOf(w), "E ") {
+				return true
+			}
+			sec, file := w.Section()
+			if sec != collect || continued(w) {
+				return false
+			}
+			m.Facts["file"] = file
+			return true
+		},
+	}
+}

@@ -1,0 +1,183 @@
+package rules
+
+import (
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// frame is one level of a Python traceback.
+type frame struct {
+	File   string
+	Line   int
+	Source string // the statement, where the traceback shows it
+}
+
+// origin is whose code a frame's file is.
+type origin uint8
+
+const (
+	own        origin = iota // the repository's
+	dependency               // an installed package's
+	stdlib                   // Python's
+	foreign                  // an action's, a runner's
+)
+
+var (
+	plainFrame  = re(`File "([^"]+)", line (\d+)(?:, in |$)`)
+	pytestFrame = re(`^(\S+?\.pyx?|\S+?\.pyi|<\w+>):(\d+): ?(?:in \S+|[\w.]*)$`)
+	tracebackAt = re(`Traceback \(most recent call last\)`)
+)
+
+// traceback returns the frames of the Python exception that the match's line
+// reports, outermost first: those above it, and pytest's location below it.
+func (w *Window) traceback() []frame {
+	var up []frame
+	sec, _ := w.Section()
+	pytest := sec == failing || sec == setup || sec == collect
+	source := ""
+	for i := -1; i >= -before; i-- {
+		text, ok := w.Text(i)
+		if !ok {
+			break
+		}
+		if tracebackAt.MatchString(text) {
+			break
+		}
+		if pytest && strings.HasPrefix(text, "__") && strings.Trim(text, "_ ") != "" {
+			break
+		}
+		if m := plainFrame.FindStringSubmatch(text); m != nil {
+			up = append(up, frame{m[1], atoi(m[2]), source})
+			source = ""
+			continue
+		}
+		if m := pytestFrame.FindStringSubmatch(text); m != nil {
+			f := frame{m[1], atoi(m[2]), source}
+			if next, ok := w.Text(i + 1); ok && strings.HasPrefix(next, "    ") && strings.HasSuffix(text, "in "+lastField(text)) {
+				f.Source = strings.TrimSpace(next)
+			}
+			up = append(up, f)
+			source = ""
+			continue
+		}
+		t := strings.TrimSpace(text)
+		if strings.HasPrefix(text, ">  ") {
+			source = strings.TrimSpace(text[1:])
+		} else if !pytest && t != "" && strings.Trim(t, "^~ ") != "" {
+			source = t
+		}
+	}
+	slices.Reverse(up)
+	if pytest {
+		src := ""
+		for i := -1; i >= -after; i-- {
+			text, ok := w.Text(i)
+			if !ok || strings.HasPrefix(text, "__") {
+				break
+			}
+			if strings.HasPrefix(text, ">  ") {
+				src = strings.TrimSpace(text[1:])
+				break
+			}
+		}
+		for i := 1; i <= after; i++ {
+			text, ok := w.Text(i)
+			if !ok || strings.HasPrefix(text, "__") || strings.HasPrefix(text, "==") {
+				break
+			}
+			if m := pytestFrame.FindStringSubmatch(text); m != nil {
+				up = append(up, frame{m[1], atoi(m[2]), src})
+				break
+			}
+			if text != "" && !strings.HasPrefix(text, "E ") && !strings.HasPrefix(text, ">") {
+				break
+			}
+		}
+	}
+	return up
+}
+
+func lastField(s string) string {
+	f := strings.Fields(s)
+	if len(f) == 0 {
+		return ""
+	}
+	return f[len(f)-1]
+}
+
+func atoi(s string) int {
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// innermost is where the exception was raised.
+func innermost(frames []frame) (frame, bool) {
+	if len(frames) == 0 {
+		return frame{}, false
+	}
+	return frames[len(frames)-1], true
+}
+
+// innermostOwn is the last frame in the repository's code.
+func innermostOwn(frames []frame) (frame, bool) {
+	for _, f := range slices.Backward(frames) {
+		if o, _ := whose(f.File); o == own {
+			return f, true
+		}
+	}
+	return frame{}, false
+}
+
+// whose tells whose code a file is, and the package's directory for a
+// dependency.
+func whose(file string) (origin, string) {
+	f := strings.ReplaceAll(file, `\`, "/")
+	for _, dir := range [...]string{"/site-packages/", "/dist-packages/"} {
+		if _, rest, ok := strings.Cut(f, dir); ok {
+			pkg, _, _ := strings.Cut(rest, "/")
+			return dependency, strings.TrimSuffix(pkg, ".py")
+		}
+	}
+	switch {
+	case strings.HasPrefix(f, "<frozen "), strings.HasPrefix(f, "<__array_function__"):
+		return stdlib, ""
+	case strings.Contains(f, "/_actions/"), strings.Contains(f, "/externals/node"):
+		return foreign, ""
+	case strings.Contains(f, "/node_modules/"):
+		return dependency, ""
+	case stdlibPath.MatchString(f):
+		return stdlib, ""
+	}
+	return own, ""
+}
+
+var (
+	stdlibPath = re(`(?i)(?:/lib/python3?\.?\d*(?:\.\d+)?t?/|/hostedtoolcache/windows/python/[^/]+/x\d+/lib/|/python\d{2,3}/lib/)`)
+	// workspace is where runners and containers check a repository out.
+	workspace = re(`^(?:(?:/[^/]+)*/(?:_?work|__w)/[^/]+/[^/]+/|[A-Za-z]:/a/[^/]+/[^/]+/|/github/workspace/|/(?:workspace|workspaces)/[^/]+/)`)
+)
+
+// relative makes a frame's file a path of the repository where it can: files
+// outside of a known checkout are kept as they are.
+func relative(file string) string {
+	f := strings.ReplaceAll(file, `\`, "/")
+	if loc := workspace.FindStringIndex(f); loc != nil {
+		f = f[loc[1]:]
+	}
+	return strings.TrimPrefix(path.Clean(f), "./")
+}
+
+// place adds the last frame of the repository's own code as file and line.
+func place(m *Match, frames []frame) bool {
+	f, ok := innermostOwn(frames)
+	if !ok || strings.HasPrefix(f.File, "<") {
+		return false
+	}
+	m.Facts["file"], m.Facts["line"] = relative(f.File), strconv.Itoa(f.Line)
+	return true
+}

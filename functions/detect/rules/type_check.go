@@ -1,0 +1,40 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func typeCheck() *Rule {
+	return &Rule{
+		ID: "type-check", Category: "type-check",
+		Title:    "The type checker found errors",
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankCode + 3, Confidence: 0.95,
+		Keywords: []string{": error: ", ": error TS", "error TS", "- error: ", " (report", "error[", "mypy: error"},
+		Patterns: patterns(
+			`^(?P<file>[\w./\\@ -]+\.pyi?):(?P<line>\d+)(?::\d+)?: error: .+\[[a-z][a-z-]+\]\s*$`,
+			`^(?P<file>[\w./\\@ -]+\.pyi?):(?P<line>\d+)(?::\d+)?: error: (?:Module|Name|Incompatible|Argument|Item|Function|Cannot find implementation|Unsupported|Value of type|Missing|Too |Call to|Class|Returning|Unexpected|Need type|Library stubs|Skipping analyzing|Invalid|"|Unused|Type|Dict entry|List item|No overload|Property|Signature|Untyped|Statement)`,
+			`^(?P<file>[\w./\\@\[\]() -]+\.[cm]?[tj]sx?)[(:](?P<line>\d+)[,:]\d+\)?(?: -|:) error TS\d+: `,
+			`^\s*(?:/[^:]+/|[A-Za-z]:\\)?(?P<file>[\w./\\-]+\.pyi?):(?P<line>\d+):\d+ - error: .*\((?:report\w+)\)`,
+			`^(?P<file>[\w./\\@-]+\.vue)[(:](?P<line>\d+)[,:]\d+\)?(?: -|:) error TS\d+: `,
+		),
+		Keys: []string{"tool", "file"},
+		Refine: func(w *Window, m *Match) bool {
+			t := m.textOf(w)
+			switch {
+			case strings.Contains(t, "error TS"):
+				m.Facts["tool"] = "tsc"
+			case strings.Contains(t, "(report"):
+				m.Facts["tool"] = "pyright"
+			default:
+				m.Facts["tool"] = "mypy"
+				if strings.Contains(t, "[syntax]") {
+					return false
+				}
+			}
+			m.Facts["file"] = relative(m.Facts["file"])
+			return true
+		},
+	}
+}

@@ -1,0 +1,28 @@
+// Command accuracy measures the bot against labelled real data: diagnoses
+// against the causes that people named, and planned repairs against the fixes
+// that they made. It prints tables and exits with 1 where it could not measure.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+)
+
+func main() {
+	data := flag.String("data", "", "folder with logs.tsv, issues.tsv and repairs.tsv (see its README.md)")
+	verbose := flag.Bool("v", false, "print every log that was not diagnosed right")
+	flag.Parse()
+	if *data == "" {
+		fmt.Fprintln(os.Stderr, "accuracy: -data is required")
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := diagnoses(ctx, *data, *verbose, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "accuracy:", err)
+		os.Exit(1)
+	}
+}
