@@ -56,8 +56,9 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 // at least a second apart, whichever pod makes it.
 type Pacer interface {
 	// Wait returns when the next mutating call of the installation may be made, or
-	// with the reason why it may not. Calls of the App itself have installation 0.
-	Wait(ctx context.Context, installationID int64) error
+	// with the reason why it may not. The caller calls done once its own call has
+	// ended. Calls of the App itself have installation 0.
+	Wait(ctx context.Context, installationID int64) (done func(), err error)
 }
 
 // Config is what a Client needs. AppID and PrivateKey are mandatory, the rest has
@@ -251,10 +252,12 @@ func read[T any](ctx context.Context, c *Client, k call, fn request[T]) (T, erro
 // write makes a mutating call, once, when the pacer allows it.
 func write[T any](ctx context.Context, c *Client, k call, fn request[T]) (T, error) {
 	if c.cfg.Pacer != nil {
-		if err := c.cfg.Pacer.Wait(ctx, k.installation); err != nil {
+		done, err := c.cfg.Pacer.Wait(ctx, k.installation)
+		if err != nil {
 			var none T
 			return none, c.fail(k, err)
 		}
+		defer done()
 	}
 	return once(ctx, c, k, fn)
 }

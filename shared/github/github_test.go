@@ -384,11 +384,15 @@ func TestWritesAreMadeOnce(t *testing.T) {
 }
 
 type pacer struct {
+	done  int
 	asked []int64
 	err   error
 }
 
-func (p *pacer) Wait(_ context.Context, id int64) error { p.asked = append(p.asked, id); return p.err }
+func (p *pacer) Wait(_ context.Context, id int64) (func(), error) {
+	p.asked = append(p.asked, id)
+	return func() { p.done++ }, p.err
+}
 
 func TestPacerAndScopes(t *testing.T) {
 	t.Parallel()

@@ -45,9 +45,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		if left, err := strconv.Atoi(resp.Header.Get("X-RateLimit-Remaining")); err == nil && g.observe != nil {
-			g.observe(left, g.installation)
-		}
+		g.report(req, resp)
 		next, ok := g.renamed(req, resp)
 		if !ok || hops == maxRedirects {
 			resp.Body = &boundedBody{body: resp.Body, left: bodyLimit(req.Context())}
@@ -64,6 +62,20 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		req = follow
 	}
+}
+
+// report passes on what is left of the rate limit. Tokens are minted on the App's
+// own account.
+func (g *guard) report(req *http.Request, resp *http.Response) {
+	left, err := strconv.Atoi(resp.Header.Get("X-RateLimit-Remaining"))
+	if err != nil || g.observe == nil {
+		return
+	}
+	of := g.installation
+	if strings.HasSuffix(req.URL.Path, "/access_tokens") {
+		of = 0
+	}
+	g.observe(left, of)
 }
 
 // renamed returns where resp says that the resource is now, when a token may
