@@ -1,6 +1,7 @@
 package repair
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,12 +125,12 @@ func (pl *planner) load(ctx context.Context) error {
 
 // markRegressions records against a landed repair that its incident came back.
 func (pl *planner) markRegressions(ctx context.Context) error {
-	landed, err := pl.f.Store.LandedRepairs(ctx, pl.inc.Repo.ID, pl.f.Now().AddDate(0, 0, -domain.RegressionDays))
+	landed, err := pl.f.Store.LandedRepairs(ctx, pl.inc.Repo.ID, pl.inc.Branch, pl.f.Now().AddDate(0, 0, -domain.RegressionDays))
 	if err != nil {
 		return fmt.Errorf("list the landed repairs: %w", err)
 	}
 	for _, r := range landed {
-		if r.IncidentID == pl.inc.ID || r.BaseBranch != pl.inc.Branch || r.EndedAt.After(pl.inc.Run.CreatedAt) {
+		if r.IncidentID == pl.inc.ID || r.EndedAt.After(pl.inc.Run.CreatedAt) {
 			continue
 		}
 		old, err := pl.f.Store.Incident(ctx, r.IncidentID)
@@ -223,13 +224,15 @@ func (pl *planner) propose(ctx context.Context, tree strategies.Tree) (domain.Pl
 	if len(candidates) == 0 {
 		return domain.Plan{}, domain.Refuse(domain.RefusedNoStrategy, "no strategy answers %s yet", pl.inc.Finding.Category), nil
 	}
-	record, err := pl.f.Store.Record(ctx, pl.repo.ID, pl.inc.Finding.Rule)
-	if err != nil {
-		return domain.Plan{}, nil, fmt.Errorf("read the strategies' record: %w", err)
+	score := map[string]float64{}
+	for _, s := range candidates {
+		record, err := pl.f.Store.OutcomeCounts(ctx, pl.inc.Finding.Rule, s.ID(), pl.repo.ID)
+		if err != nil {
+			return domain.Plan{}, nil, fmt.Errorf("read the strategy's record: %w", err)
+		}
+		score[s.ID()] = record.Score()
 	}
-	slices.SortStableFunc(candidates, func(a, b strategies.Strategy) int {
-		return -compareScore(record[a.ID()], record[b.ID()])
-	})
+	slices.SortStableFunc(candidates, func(a, b strategies.Strategy) int { return cmp.Compare(score[b.ID()], score[a.ID()]) })
 	var last *domain.Refusal
 	for _, s := range candidates {
 		if pl.tried(s.ID()) {
@@ -252,16 +255,6 @@ func (pl *planner) propose(ctx context.Context, tree strategies.Tree) (domain.Pl
 		last = domain.Refuse(domain.RefusedNoStrategy, "every strategy for %s was tried", pl.inc.Finding.Category)
 	}
 	return domain.Plan{}, last, nil
-}
-
-func compareScore(a, b domain.Record) int {
-	switch {
-	case a.Score() < b.Score():
-		return -1
-	case a.Score() > b.Score():
-		return 1
-	}
-	return 0
 }
 
 // tried reports whether a strategy was rejected for this very incident. Reruns

@@ -70,14 +70,14 @@ type Store interface {
 	RepairByPlanKey(ctx context.Context, repoID int64, planKey string) (domain.Repair, bool, error)
 	RepairByPull(ctx context.Context, repoID int64, number int) (domain.Repair, bool, error)
 	RepairsByRun(ctx context.Context, repoID, runID int64) ([]domain.Repair, error)
-	LandedRepairs(ctx context.Context, repoID int64, since time.Time) ([]domain.Repair, error)
+	LandedRepairs(ctx context.Context, repoID int64, branch string, since time.Time) ([]domain.Repair, error)
 	OpenPulls(ctx context.Context, repoID int64) (int, error)
 	RepairsSince(ctx context.Context, repoID int64, since time.Time) (int, error)
 	RecentIncidents(ctx context.Context, installationID int64, since time.Time) (incidents, repos int, err error)
 	Report(ctx context.Context, repoID, runID int64, attempt int) (domain.RunReport, bool, error)
 	Switch(ctx context.Context, repoID int64) (domain.Switch, bool, error)
-	// Record returns how a rule's repairs by each strategy ended in a repository.
-	Record(ctx context.Context, repoID int64, rule string) (map[string]domain.Record, error)
+	// OutcomeCounts is how a rule's repairs by a strategy ended in a repository.
+	OutcomeCounts(ctx context.Context, rule, strategy string, repoID int64) (domain.Record, error)
 	AcquireLease(ctx context.Context, name, holder string, now time.Time, ttl time.Duration) (bool, error)
 	ReleaseLease(ctx context.Context, name, holder string) error
 }

@@ -113,7 +113,9 @@ func whatFailed(b *strings.Builder, inc domain.Incident) {
 	}
 }
 
-func bold(s string) string { return "**" + strings.NewReplacer("*", "", "\n", " ").Replace(printable(s)) + "**" }
+func bold(s string) string {
+	return "**" + strings.NewReplacer("*", "", "\n", " ").Replace(printable(s)) + "**"
+}
 
 // pullBody is the pull request's description: what failed, the evidence, what
 // was changed and why, how it will be verified, and how to stop the bot.

@@ -1,0 +1,74 @@
+# Every target that a person or CI runs. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+BIN      := $(CURDIR)/bin
+DATA     ?= ../shared/data
+FUZZTIME ?= 5s
+GOLANGCI := $(BIN)/golangci-lint
+
+export CGO_ENABLED ?= 0
+export PATH := $(BIN):$(PATH)
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: build ## Show the whole loop on this machine, without an account (mlops-bot demo)
+	$(BIN)/mlops-bot demo
+
+.PHONY: build
+build: ## Build the command line into bin/
+	@mkdir -p $(BIN)
+	go build -trimpath -o $(BIN)/ ./cmd/mlops-bot
+
+.PHONY: test
+test: test-deps check unit fuzz ## Set up what the tests need, then run all checks and tests
+
+.PHONY: test-deps
+test-deps: ## Install what the tests need: Redis, Postgres' programs, GitHub's API description
+	@tools/install-test-deps
+
+.PHONY: unit
+unit: ## Run the tests
+	go test -timeout 20m ./...
+
+.PHONY: race
+race: ## Run the tests under the race detector
+	CGO_ENABLED=1 go test -race -timeout 40m ./shared/... ./functions/... ./cmd/...
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME
+	@tools/fuzz $(FUZZTIME)
+
+.PHONY: check
+check: lint docs-check ## Formatting, linters, generated pages
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "not gofmt-ed:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+	go mod verify >/dev/null
+	go mod tidy -diff
+
+.PHONY: lint
+lint: $(GOLANGCI) ## Run golangci-lint, which also holds the import rules
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI): tools/go.mod
+	@mkdir -p $(BIN)
+	cd tools && go build -o $(GOLANGCI) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: docs
+docs: ## Write the generated pages anew
+	go run ./tools/docs -write
+
+.PHONY: docs-check
+docs-check: ## Fail when a generated page is stale
+	go run ./tools/docs
+
+.PHONY: accuracy
+accuracy: ## Measure diagnoses and plans on real data (DATA=folder)
+	go run ./tools/accuracy -data $(DATA)
+
+.PHONY: bench
+bench: ## Run the benchmarks, each beside its baseline
+	go test -run '^$$' -bench . -benchmem ./functions/webhook ./functions/detect/... ./shared/store ./shared/app ./cmd/...

@@ -1,0 +1,404 @@
+// Package app is the only place where things are wired together: for the
+// cluster, where each function is a process, and for one machine, where all of
+// them share one. It also holds the runner of handlers and the in-process
+// broker.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/mlops-bot/mlops-bot/functions/detect"
+	"github.com/mlops-bot/mlops-bot/functions/notify"
+	"github.com/mlops-bot/mlops-bot/functions/repair"
+	"github.com/mlops-bot/mlops-bot/functions/webhook"
+	"github.com/mlops-bot/mlops-bot/shared/cache"
+	"github.com/mlops-bot/mlops-bot/shared/config"
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+	"github.com/mlops-bot/mlops-bot/shared/events"
+	"github.com/mlops-bot/mlops-bot/shared/github"
+	"github.com/mlops-bot/mlops-bot/shared/observe"
+	"github.com/mlops-bot/mlops-bot/shared/store"
+)
+
+// Store is everything durable, as the programs use it. *store.Store is the one
+// implementation; tests wrap it.
+type Store interface {
+	runnerStore
+	tickStore
+	deadLetters
+	storeReads
+	Migrate(ctx context.Context) error
+	Writable(ctx context.Context) error
+	Close() error
+}
+
+// storeReads are the queries of the functions and the console, in the store's
+// own form.
+type storeReads interface {
+	AcceptDelivery(ctx context.Context, d domain.Delivery, env domain.Envelope) (bool, error)
+	DeleteInstallation(ctx context.Context, installationID int64) error
+	Incident(ctx context.Context, id string) (domain.Incident, error)
+	Incidents(ctx context.Context, f store.Filter) ([]domain.Incident, error)
+	StandingIncident(ctx context.Context, repoID int64, branch, workflow, fingerprint string) (domain.Incident, bool, error)
+	StandingIncidents(ctx context.Context, repoID int64, branch, workflow string) ([]domain.Incident, error)
+	RecentIncidents(ctx context.Context, installationID int64, since time.Time) (incidents, repos int, err error)
+	Repair(ctx context.Context, id string) (domain.Repair, error)
+	Repairs(ctx context.Context, f store.Filter) ([]domain.Repair, error)
+	RepairsOfRoot(ctx context.Context, root string) ([]domain.Repair, error)
+	RepairByBranch(ctx context.Context, repoID int64, branch string) (domain.Repair, bool, error)
+	RepairByPlanKey(ctx context.Context, repoID int64, planKey string) (domain.Repair, bool, error)
+	RepairByPull(ctx context.Context, repoID int64, number int) (domain.Repair, bool, error)
+	RepairsByRun(ctx context.Context, repoID, runID int64) ([]domain.Repair, error)
+	LandedRepairs(ctx context.Context, repoID int64, branch string, since time.Time) ([]domain.Repair, error)
+	OpenPulls(ctx context.Context, repoID int64) (int, error)
+	RepairsSince(ctx context.Context, repoID int64, since time.Time) (int, error)
+	Report(ctx context.Context, repoID, runID int64, attempt int) (domain.RunReport, error)
+	Switch(ctx context.Context, repoID int64) (domain.Switch, error)
+	OutcomeCounts(ctx context.Context, rule, strategy string, repoID int64) (domain.Record, error)
+	Audit(ctx context.Context, f store.Filter) ([]store.AuditRecord, error)
+	Counters(ctx context.Context) ([]store.Counter, error)
+	Histograms(ctx context.Context) ([]store.Histogram, error)
+	TakeSlot(ctx context.Context, name string, now time.Time, spacing time.Duration) (time.Time, error)
+}
+
+var _ Store = (*store.Store)(nil)
+
+// Options are what a program is made of. Config and Program are mandatory; the
+// zero values of the rest are production's.
+type Options struct {
+	Config  config.Config
+	Program config.Program
+	Version string
+	Logger  *slog.Logger
+	Now     func() time.Time
+
+	// Timing and the log's lag are shortened by the demo and by tests.
+	Timing           repair.Timing
+	LogLag, LogRetry time.Duration
+	// Settle is how long the news of a failure waits for that of its repair.
+	Settle time.Duration
+	// Delivery is the in-process broker's.
+	Delivery Delivery
+
+	// Chaos, Transport, WrapStore and WrapPublisher are for tests.
+	Chaos         Chaos
+	Transport     http.RoundTripper
+	WrapStore     func(Store) Store
+	WrapPublisher func(Publisher) Publisher
+}
+
+func (o *Options) setDefaults() {
+	if o.Logger == nil {
+		o.Logger = observe.NewLogger(os.Stderr, string(o.Program), o.Config.LogLevel)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Timing.Reruns == nil {
+		o.Timing = repair.DefaultTiming
+	}
+	if o.LogLag == 0 {
+		o.LogLag, o.LogRetry = 15*time.Minute, 30*time.Second
+	}
+	if o.Delivery == (Delivery{}) {
+		o.Delivery = Delivery{Retries: 5, Backoff: time.Second}
+	}
+}
+
+// App is a wired program. Use New, Start and Stop.
+type App struct {
+	opts      Options
+	log       *slog.Logger
+	store     Store
+	cache     *cache.Cache
+	github    *github.Client // nil for programs that don't talk to GitHub
+	tracing   *observe.Tracing
+	broker    *Broker // in process; nil where K_SINK is published to
+	publisher Publisher
+	runners   map[string]*Runner
+	webhook   *webhook.Function
+
+	background sync.WaitGroup
+	ctx        context.Context //nolint:containedctx // the lifetime of the background work, ended by Stop
+	cancel     context.CancelFunc
+	// cleanups are run last in, first out.
+	cleanups []cleanup
+}
+
+type cleanup struct {
+	name string
+	run  func(context.Context) error
+}
+
+// New opens the stores and wires the program. Nothing runs before Start. On an
+// error everything that was opened is closed again.
+func New(ctx context.Context, opts Options) (_ *App, err error) {
+	opts.setDefaults()
+	a := &App{opts: opts, log: opts.Logger, runners: map[string]*Runner{}}
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := a.open(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.wire(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *App) onStop(name string, run func(context.Context) error) {
+	a.cleanups = append(a.cleanups, cleanup{name, run})
+}
+
+// open connects to what is outside of the process.
+func (a *App) open(ctx context.Context) error {
+	cfg := a.opts.Config
+	var err error
+	a.tracing, err = observe.StartTracing(ctx, observe.TraceSettings{
+		Endpoint: os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"), Service: "mlops-bot-" + string(a.opts.Program), Version: a.opts.Version,
+	}, a.log)
+	if err != nil {
+		return err
+	}
+	a.onStop("tracing", a.tracing.Shutdown)
+
+	if err := makeDatabaseDir(cfg.DatabaseURL.Reveal()); err != nil {
+		return err
+	}
+	st, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Now: a.opts.Now})
+	if err != nil {
+		return fmt.Errorf("open the database of DATABASE_URL: %w", err)
+	}
+	a.onStop("store", func(context.Context) error { return st.Close() })
+	a.store = st
+	if a.opts.WrapStore != nil {
+		a.store = a.opts.WrapStore(st)
+	}
+	// One process migrates by itself; in a cluster a Job does, before the new
+	// revision serves.
+	if p := a.opts.Program; p == config.Serve || p == config.Migrate {
+		if err := st.Migrate(ctx); err != nil {
+			return fmt.Errorf("migrate the database: %w", err)
+		}
+	}
+	if cfg.RedisURL != "" {
+		a.cache, err = cache.Open(cfg.RedisURL.Reveal())
+	} else {
+		a.cache, err = cache.Embedded()
+	}
+	if err != nil {
+		return fmt.Errorf("open the cache of REDIS_URL: %w", err)
+	}
+	a.onStop("cache", func(context.Context) error { return a.cache.Close() })
+	return nil
+}
+
+// makeDatabaseDir makes the folder of a SQLite file.
+func makeDatabaseDir(url string) error {
+	path, ok := strings.CutPrefix(url, "sqlite:")
+	if !ok || strings.Contains(path, ":memory:") {
+		return nil
+	}
+	path, _, _ = strings.Cut(strings.TrimPrefix(path, "//"), "?")
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("make the folder of DATABASE_URL: %w", err)
+	}
+	return nil
+}
+
+// wire makes the functions that the program runs.
+func (a *App) wire() error {
+	cfg, program := a.opts.Config, a.opts.Program
+	runs := func(p config.Program) bool { return program == config.Serve || program == p }
+	if cfg.BrokerURL != "" && program != config.Serve {
+		a.publisher = newHTTPPublisher(cfg.BrokerURL)
+	} else {
+		a.broker = newBroker(a.opts.Delivery, a.opts.Chaos, a.store, a.opts.Now, a.log)
+		a.onStop("broker", func(context.Context) error { a.broker.Stop(); return nil })
+		a.publisher = a.broker
+	}
+	if a.opts.WrapPublisher != nil {
+		a.publisher = a.opts.WrapPublisher(a.publisher)
+	}
+	if runs(config.Detect) || runs(config.Repair) || runs(config.Notifyd) {
+		if err := a.openGitHub(); err != nil {
+			return err
+		}
+	}
+	gh, reads := forge{a.github}, lookups{a.store}
+	if runs(config.Webhook) {
+		a.webhook = webhook.New(webhook.Deps{
+			Store: a.store, Limiter: a.cache, Published: a.publishLater, Now: a.opts.Now, Logger: a.log,
+			Secret: webhook.Secret(cfg.GitHub.WebhookSecret), PreviousSecret: webhook.Secret(cfg.GitHub.WebhookSecretPrevious),
+			RatePerMinute: cfg.RatePerMinute,
+		})
+	}
+	if runs(config.Detect) {
+		r := a.add(detect.New(detect.Deps{
+			GitHub: gh, Store: reads, Now: a.opts.Now, Logger: a.log, LogLag: a.opts.LogLag, LogRetry: a.opts.LogRetry,
+		}))
+		keeper := &housekeeper{store: a.store, publisher: a.publisher, hooks: a.github, retention: cfg.DeliveryRetention, now: a.opts.Now, log: a.log}
+		r.onTick = keeper.tick
+	}
+	if runs(config.Repair) {
+		a.add(repair.New(repair.Deps{GitHub: gh, Store: reads, Now: a.opts.Now, Logger: a.log, Timing: a.opts.Timing}))
+	}
+	if runs(config.Notifyd) {
+		channels, err := a.channels(gh)
+		if err != nil {
+			return err
+		}
+		a.add(notify.New(notify.Deps{
+			Store: reads, Channels: channels, ConsoleURL: strings.TrimSuffix(cfg.PublicURL, "/"), Settle: a.opts.Settle, Now: a.opts.Now, Log: a.log,
+		}))
+	}
+	return nil
+}
+
+func (a *App) add(fn Function) *Runner {
+	r := &Runner{
+		fn: fn, store: a.store, publisher: a.publisher, now: a.opts.Now, log: a.log.With("function", fn.Name()),
+		tracer: a.tracer(),
+	}
+	a.runners[fn.Name()] = r
+	return r
+}
+
+func (a *App) tracer() trace.Tracer { return a.tracing.Tracer("mlops-bot") }
+
+func (a *App) openGitHub() error {
+	return a.dialGitHub(&pacer{store: a.store, spacing: a.opts.Config.MutationSpacing, now: a.opts.Now})
+}
+
+// dialGitHub makes the client; a nil pacer is for programs that only
+// read.
+func (a *App) dialGitHub(p github.Pacer) error {
+	cfg := a.opts.Config.GitHub
+	key, err := os.ReadFile(cfg.PrivateKeyPath)
+	if err != nil {
+		return fmt.Errorf("read GITHUB_PRIVATE_KEY_PATH: %w", err)
+	}
+	a.github, err = github.New(github.Config{
+		AppID: cfg.AppID, PrivateKey: github.Secret(key), APIURL: cfg.APIURL, GraphQLURL: cfg.GraphQLURL,
+		AllowedLogHosts: cfg.LogHosts, UserAgent: "mlops-bot/" + a.opts.Version, HTTPTransport: a.opts.Transport,
+		Pacer: p, Now: a.opts.Now, Logger: a.log,
+	})
+	if err != nil {
+		return fmt.Errorf("set up the GitHub App: %w", err)
+	}
+	return nil
+}
+
+// channels are the ways to people that are configured; the pull request's
+// comment and the log need no setting.
+func (a *App) channels(gh forge) ([]notify.Channel, error) {
+	cfg := a.opts.Config.Notify
+	settings := []notify.Settings{{Provider: "comment"}, {Provider: "log"}}
+	if cfg.SlackURL != "" {
+		settings = append(settings, notify.Settings{Provider: "slack", URL: cfg.SlackURL.Reveal()})
+	}
+	if cfg.WebhookURL != "" {
+		settings = append(settings, notify.Settings{Provider: "webhook", URL: cfg.WebhookURL.Reveal(), Secret: cfg.WebhookSecret.Reveal()})
+	}
+	client := notify.NewClient(notify.ClientSettings{AllowLoopback: a.opts.Config.Environment == "development"})
+	a.onStop("notify client", func(context.Context) error { client.Close(); return nil })
+	channels, err := notify.NewChannels(settings, notify.Tools{Commenter: gh, Client: client, Log: a.log, Now: a.opts.Now})
+	if err != nil {
+		return nil, fmt.Errorf("set up the channels: %w", err)
+	}
+	return channels, nil
+}
+
+// publishLater publishes a stored event without keeping its caller waiting.
+func (a *App) publishLater(env domain.Envelope) {
+	a.background.Go(func() {
+		publish(a.ctx, a.publisher, a.store, a.opts.Now, a.log, []domain.Envelope{env})
+	})
+}
+
+// Start begins to deliver events and, on one machine, to tick.
+func (a *App) Start() {
+	if a.broker == nil {
+		return
+	}
+	receivers := map[string]Receiver{}
+	for name, r := range a.runners {
+		receivers[name] = r.Receive
+	}
+	a.broker.Start(receivers)
+	if a.opts.Program == config.Serve {
+		a.background.Go(a.clock)
+	}
+}
+
+// clock is one machine's PingSource. Between the ticks it does work as it falls
+// due, since nobody has to be woken from zero.
+func (a *App) clock() {
+	const beat = time.Second
+	tick := a.opts.Config.Tick
+	next := a.opts.Now()
+	timer := time.NewTicker(min(beat, tick))
+	defer timer.Stop()
+	for {
+		if now := a.opts.Now(); !now.Before(next) {
+			next = now.Add(tick)
+			if env, err := events.New(events.Cause{ID: now.UTC().Format(time.RFC3339Nano), Time: now}, events.Tick{}); err == nil {
+				if err := a.publisher.Publish(a.ctx, env); err != nil {
+					a.log.Warn("cannot tick", observe.KeyError, err)
+				}
+			}
+		}
+		for _, r := range a.runners {
+			if r.draining.CompareAndSwap(false, true) {
+				a.background.Go(func() {
+					defer r.draining.Store(false)
+					r.Drain(a.ctx)
+				})
+			}
+		}
+		select {
+		case <-a.ctx.Done():
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// Stop ends everything in the reverse order of its start. What was under way is
+// in the store and is taken up by the next start.
+func (a *App) Stop(ctx context.Context) error {
+	a.cancel()
+	if a.broker != nil {
+		a.broker.cancel()
+	}
+	done := make(chan struct{})
+	go func() { a.background.Wait(); close(done) }()
+	var errs []error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		errs = append(errs, fmt.Errorf("wait for the background work: %w", ctx.Err()))
+	}
+	for i := len(a.cleanups) - 1; i >= 0; i-- {
+		if err := a.cleanups[i].run(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stop the %s: %w", a.cleanups[i].name, err))
+		}
+	}
+	a.cleanups = nil
+	return errors.Join(errs...)
+}

@@ -1,0 +1,257 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+	"github.com/mlops-bot/mlops-bot/shared/events"
+	"github.com/mlops-bot/mlops-bot/shared/observe"
+	"github.com/mlops-bot/mlops-bot/shared/store"
+)
+
+// Function is what a function is to the runner: a name that routes.yaml knows, a
+// handler of events and a doer of work. Neither commits anything: both return an
+// Outcome.
+type Function interface {
+	Name() string
+	Handle(ctx context.Context, e cloudevents.Event) (domain.Outcome, error)
+	Work(ctx context.Context, w domain.Work) (domain.Outcome, error)
+}
+
+// Times, as DESIGN.md has them: handler < broker's delivery time-out (270 s) <
+// revision time-out (300 s) < lease.
+const (
+	handlerTimeout = 240 * time.Second
+	leaseTime      = 330 * time.Second
+	// drainBudget is how long a handler on its way out begins further work.
+	drainBudget    = 60 * time.Second
+	publishTimeout = 5 * time.Second
+
+	claimBatch = 8
+	// maxAttempts is how often work that fails is begun before it is buried: for
+	// about a day with transient errors, for minutes with bugs.
+	maxTransient = 150
+	maxBugs      = 5
+	maxBackoff   = 10 * time.Minute
+)
+
+// runnerStore is what the runner needs of the store.
+type runnerStore interface {
+	Handled(ctx context.Context, consumer, eventID string) (bool, error)
+	Commit(ctx context.Context, cause store.Cause, out domain.Outcome, now time.Time) error
+	ClaimWork(ctx context.Context, owner string, now time.Time, lease time.Duration, limit int) ([]domain.Work, error)
+	FailWork(ctx context.Context, w domain.Work, notBefore time.Time, reason string) error
+	BuryWork(ctx context.Context, w domain.Work, reason string) error
+	MarkPublished(ctx context.Context, ids []string, now time.Time) error
+	ReleaseLease(ctx context.Context, name, holder string) error
+}
+
+// Publisher sends events to their consumers, or fails soon: what it can't send
+// stays in the outbox for the tick.
+type Publisher interface {
+	Publish(ctx context.Context, envs ...domain.Envelope) error
+}
+
+// Runner runs one function: it dedupes the event, calls the handler, commits the
+// outcome in one transaction, publishes, and does the work that is due.
+type Runner struct {
+	fn        Function
+	store     runnerStore
+	publisher Publisher
+	now       func() time.Time
+	log       *slog.Logger
+	tracer    trace.Tracer
+	// onTick is the housekeeping of the one function that gets the tick.
+	onTick func(context.Context, cloudevents.Event)
+	// draining keeps one machine's clock from starting a second drain.
+	draining atomic.Bool
+}
+
+// Receive handles one event. A nil error means that it is handled and never
+// needs to come again; else domain.KindOf says whether it should.
+func (r *Runner) Receive(ctx context.Context, e cloudevents.Event) error {
+	// The publisher may be inside of its own request and give up on us: what was
+	// begun is finished all the same.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handlerTimeout)
+	defer cancel()
+	ctx = observe.Extract(ctx, events.TraceParent(e))
+	ctx, span := r.tracer.Start(ctx, r.fn.Name()+" "+e.Type(), trace.WithAttributes(attribute.String("event_id", e.ID())))
+	defer span.End()
+
+	err := r.handle(ctx, e)
+	if err != nil {
+		span.RecordError(err)
+		r.log.ErrorContext(ctx, "event failed", observe.KeyEventID, e.ID(), "type", e.Type(), "kind", domain.KindOf(err), observe.KeyError, err)
+		return err
+	}
+	if r.onTick != nil && e.Type() == events.TypeTick {
+		r.onTick(ctx, e)
+	}
+	r.Drain(ctx)
+	return nil
+}
+
+func (r *Runner) handle(ctx context.Context, e cloudevents.Event) error {
+	handled, err := r.store.Handled(ctx, r.fn.Name(), e.ID())
+	if err != nil {
+		return fmt.Errorf("look up the event: %w", err)
+	}
+	if handled {
+		return nil
+	}
+	start := r.now()
+	out, err := r.fn.Handle(ctx, e)
+	if err != nil {
+		return err
+	}
+	cause := store.Cause{Consumer: r.fn.Name(), EventID: e.ID(), EventType: e.Type(), Duration: r.now().Sub(start), Result: "ok"}
+	err = r.commit(ctx, cause, out)
+	if errors.Is(err, store.ErrHandled) {
+		return nil // the same event in another copy of us was faster
+	}
+	return err
+}
+
+// commit stores the outcome and then publishes its events.
+func (r *Runner) commit(ctx context.Context, cause store.Cause, out domain.Outcome) error {
+	traceParent := observe.Inject(ctx)
+	for i := range out.Later {
+		if out.Later[i].TraceParent == "" {
+			out.Later[i].TraceParent = traceParent
+		}
+	}
+	if err := r.store.Commit(ctx, cause, out, r.now()); err != nil {
+		return fmt.Errorf("commit the outcome: %w", err)
+	}
+	for _, l := range out.Release {
+		if err := r.store.ReleaseLease(ctx, l.Name, l.Holder); err != nil {
+			r.log.WarnContext(ctx, "lease kept until it expires", "lease", l.Name, observe.KeyError, err)
+		}
+	}
+	publish(ctx, r.publisher, r.store, r.now, r.log, out.Events)
+	return nil
+}
+
+// publish hands stored events to the broker for a few seconds at most. A failure
+// is no error: the tick publishes what stays open.
+func publish(ctx context.Context, p Publisher, s interface {
+	MarkPublished(ctx context.Context, ids []string, now time.Time) error
+}, now func() time.Time, log *slog.Logger, envs []domain.Envelope) {
+	if len(envs) == 0 {
+		return
+	}
+	pctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	err := p.Publish(pctx, envs...)
+	if err == nil {
+		ids := make([]string, len(envs))
+		for i, env := range envs {
+			ids[i] = env.ID
+		}
+		err = s.MarkPublished(ctx, ids, now())
+	}
+	if err != nil {
+		log.WarnContext(ctx, "events stay in the outbox until the next tick", "events", len(envs), observe.KeyError, err)
+	}
+}
+
+// Drain does the work of this function that is due, until there is none left,
+// the budget is used up or ctx ends.
+func (r *Runner) Drain(ctx context.Context) {
+	until := r.now().Add(drainBudget)
+	for ctx.Err() == nil && r.now().Before(until) {
+		batch, err := r.store.ClaimWork(ctx, r.fn.Name(), r.now(), leaseTime, claimBatch)
+		if err != nil {
+			if ctx.Err() == nil {
+				r.log.WarnContext(ctx, "cannot claim work", observe.KeyError, err)
+			}
+			return
+		}
+		if len(batch) == 0 {
+			return
+		}
+		var wg sync.WaitGroup
+		for _, w := range batch {
+			wg.Go(func() { r.do(ctx, w) })
+		}
+		wg.Wait()
+	}
+}
+
+// do does one piece of work and settles it.
+func (r *Runner) do(ctx context.Context, w domain.Work) {
+	ctx, cancel := context.WithTimeout(ctx, handlerTimeout)
+	defer cancel()
+	ctx = observe.Extract(ctx, w.TraceParent)
+	ctx, span := r.tracer.Start(ctx, w.Kind, trace.WithAttributes(attribute.String("key", w.Key), attribute.Int("attempt", w.Attempts)))
+	defer span.End()
+	if w.TraceParent == "" {
+		w.TraceParent = observe.Inject(ctx)
+	}
+
+	start := r.now()
+	out, err := r.fn.Work(ctx, w)
+	if domain.KindOf(err) == domain.RateLimited {
+		// Somebody else's limit is no failure: park until it is over.
+		at, ok := domain.RetryAt(err)
+		if !ok {
+			at = r.now().Add(time.Minute)
+		}
+		r.log.InfoContext(ctx, "work parked by a rate limit", "kind", w.Kind, "key", w.Key, "until", at)
+		out, err = domain.Outcome{Again: at}, nil
+	}
+	if err == nil {
+		cause := store.Cause{Consumer: r.fn.Name(), EventType: w.Kind, Work: &w, Duration: r.now().Sub(start), Result: "ok"}
+		if err = r.commit(ctx, cause, out); err == nil {
+			return
+		}
+	}
+	span.RecordError(err)
+	r.settle(ctx, w, err)
+}
+
+// settle decides what becomes of work that failed. If not even that can be
+// stored, the lease runs out and the work is taken up again.
+func (r *Runner) settle(ctx context.Context, w domain.Work, err error) {
+	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	defer cancel()
+	kind := domain.KindOf(err)
+	bury := kind == domain.Invalid || kind == domain.Denied || kind == domain.Unsupported ||
+		(kind == domain.Transient && w.Attempts >= maxTransient) || (kind == domain.Bug && w.Attempts >= maxBugs)
+	level := slog.LevelWarn
+	if bury {
+		level = slog.LevelError
+	}
+	r.log.Log(ctx, level, "work failed", "work", w.Kind, "key", w.Key, "attempt", w.Attempts, "kind", kind, "buried", bury, observe.KeyError, err)
+	var serr error
+	if bury {
+		serr = r.store.BuryWork(sctx, w, err.Error())
+	} else {
+		serr = r.store.FailWork(sctx, w, r.now().Add(backoffAfter(w.Attempts, err)), err.Error())
+	}
+	if serr != nil && !errors.Is(serr, domain.ErrConflict) {
+		r.log.WarnContext(ctx, "work stays leased until it expires", "work", w.Kind, "key", w.Key, observe.KeyError, serr)
+	}
+}
+
+// backoffAfter is the wait after the n-th failure: 1 s doubled each time, at
+// most ten minutes, with a fifth of jitter. A row that another writer changed is
+// worth reading again at once.
+func backoffAfter(n int, err error) time.Duration {
+	if errors.Is(err, domain.ErrConflict) && n < 5 {
+		return time.Duration(n) * 20 * time.Millisecond
+	}
+	d := min(time.Second<<min(max(n-1, 0), 20), maxBackoff)
+	return d + time.Duration(rand.Int64N(int64(d)/5+1)) //nolint:gosec // jitter needs no secrecy
+}
