@@ -81,14 +81,14 @@ func newClientCache(limit int) *clientCache {
 	return &clientCache{limit: limit, order: list.New(), byKey: map[clientKey]*list.Element{}}
 }
 
-func (cc *clientCache) get(k clientKey, make func() *gh.Client) (api *gh.Client, kept bool) {
+func (cc *clientCache) get(k clientKey, dial func() *gh.Client) (api *gh.Client, kept bool) {
 	cc.mu.Lock()
 	defer cc.mu.Unlock()
 	if e, ok := cc.byKey[k]; ok {
 		cc.order.MoveToFront(e)
 		return e.Value.(*clientEntry).api, true
 	}
-	api = make()
+	api = dial()
 	cc.byKey[k] = cc.order.PushFront(&clientEntry{key: k, api: api})
 	if cc.order.Len() > cc.limit {
 		last := cc.order.Back()

@@ -22,14 +22,14 @@ const (
 // are written and everything else is BaseSHA's. No ref points to it yet. It names
 // no author, so that the author is the App's bot and GitHub signs the commit.
 // Committing twice leaves an unreferenced object behind, which git collects.
-func (c *Client) CommitFiles(ctx context.Context, repo domain.Repo, r domain.CommitRequest) (sha, treeSHA string, err error) {
+func (c *Client) CommitFiles(ctx context.Context, repo domain.Repo, r domain.CommitRequest) (sha string, err error) {
 	k := on("commit the files", repo, writeScope(touchesWorkflows(r.Files)))
 	if err := checkCommit(k.op, repo, r); err != nil {
-		return "", "", err
+		return "", err
 	}
 	base, err := c.Commit(ctx, repo, r.BaseSHA)
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	entries := make([]*gh.TreeEntry, 0, len(r.Files))
 	for _, f := range r.Files {
@@ -44,7 +44,7 @@ func (c *Client) CommitFiles(ctx context.Context, repo domain.Repo, r domain.Com
 				return b, err
 			})
 			if err != nil {
-				return "", "", err
+				return "", err
 			}
 			e.SHA = b.SHA
 		}
@@ -55,10 +55,10 @@ func (c *Client) CommitFiles(ctx context.Context, repo domain.Repo, r domain.Com
 		return t, err
 	})
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	if !objectID.MatchString(tree.GetSHA()) {
-		return "", "", incomplete(k.op)
+		return "", incomplete(k.op)
 	}
 	commit, err := write(ctx, c, k, func(ctx context.Context, api *gh.Client) (*gh.Commit, error) {
 		made, _, err := api.Git.CreateCommit(ctx, repo.Owner(), repo.Name(), &gh.Commit{
@@ -67,12 +67,12 @@ func (c *Client) CommitFiles(ctx context.Context, repo domain.Repo, r domain.Com
 		return made, err
 	})
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
 	if !objectID.MatchString(commit.GetSHA()) {
-		return "", "", incomplete(k.op)
+		return "", incomplete(k.op)
 	}
-	return commit.GetSHA(), tree.GetSHA(), nil
+	return commit.GetSHA(), nil
 }
 
 func checkCommit(op string, repo domain.Repo, r domain.CommitRequest) error {

@@ -55,11 +55,11 @@ func TestJobLogOutcomes(t *testing.T) {
 	blob := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/404":
-			w.WriteHeader(404)
+			w.WriteHeader(http.StatusNotFound)
 		case "/410":
-			w.WriteHeader(410)
+			w.WriteHeader(http.StatusGone)
 		case "/403":
-			w.WriteHeader(403)
+			w.WriteHeader(http.StatusForbidden)
 		case "/abroad":
 			http.Redirect(w, r, "https://evil.example/", http.StatusFound)
 		case "/circle":

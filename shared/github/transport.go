@@ -32,7 +32,8 @@ type guard struct {
 var _ http.RoundTripper = (*guard)(nil)
 
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
-	req = req.Clone(req.Context()) // a RoundTripper leaves the caller's request alone
+	ctx := req.Context()
+	req = req.Clone(ctx) // a RoundTripper leaves the caller's request alone
 	req.Header.Set("User-Agent", g.userAgent)
 	for hops := 0; ; hops++ {
 		if !g.owns(req.URL) {
@@ -48,12 +49,12 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		g.report(req, resp)
 		next, ok := g.renamed(req, resp)
 		if !ok || hops == maxRedirects {
-			resp.Body = &boundedBody{body: resp.Body, left: bodyLimit(req.Context())}
+			resp.Body = &boundedBody{body: resp.Body, left: bodyLimit(ctx)}
 			return resp, nil
 		}
 		_, _ = io.CopyN(io.Discard, resp.Body, 4096) // so that the connection is used again
 		_ = resp.Body.Close()
-		follow := req.Clone(req.Context())
+		follow := req.Clone(ctx)
 		follow.URL, follow.Host = next, ""
 		if req.GetBody != nil {
 			if follow.Body, err = req.GetBody(); err != nil {
