@@ -229,7 +229,6 @@ func (s *sighting) diagnose(ctx context.Context, jobs []domain.Job) (again time.
 		// as cancelled.
 		if j.Failed() || (j.Conclusion == domain.Cancelled && !failed) {
 			if read++; read > maxFailedJobs {
-				s.problem("%d further failed jobs were not read", 1)
 				s.legs = append(s.legs, l)
 				continue
 			}
@@ -248,6 +247,9 @@ func (s *sighting) diagnose(ctx context.Context, jobs []domain.Job) (again time.
 		}
 		s.legs = append(s.legs, l)
 	}
+	if read > maxFailedJobs {
+		s.problem("the logs of %d further failed jobs were not read", read-maxFailedJobs)
+	}
 	return time.Time{}, nil
 }
 
@@ -264,16 +266,9 @@ func (s *sighting) readLog(ctx context.Context, j domain.Job) (domain.Diagnosis,
 		return domain.Diagnosis{}, fmt.Errorf("download the log: %w", err)
 	}
 	defer body.Close()
-	d, _, err := Diagnose(ctx, Input{Log: body, Name: j.Name, Job: &j})
+	d, _, err := Diagnose(ctx, Input{Log: body, Name: j.Name, Job: &j, Workflow: s.run.WorkflowPath})
 	if err != nil {
 		return domain.Diagnosis{}, fmt.Errorf("read the log: %w", err)
-	}
-	complete := func(f *domain.Finding) {
-		f.Workflow, f.Job = s.run.WorkflowPath, j.Name
-	}
-	complete(&d.Primary)
-	for i := range d.Secondary {
-		complete(&d.Secondary[i])
 	}
 	return d, nil
 }
