@@ -15,6 +15,7 @@ func apiChange() *Rule {
 			"cannot import name ", " has no attribute ", "unexpected keyword argument", "TypeError: ", "has been removed", "was removed in", "no longer supported", "have been removed", "No module named '",
 			"PydanticUserError", "PydanticImportError", "InvalidParameterError", "got multiple values for", "has been moved to",
 		},
+		Last: true,
 		Patterns: patterns(
 			exc+`ImportError: cannot import name '(?P<symbol>\w+)' from (?P<partial>partially initialized module )?'(?P<module>[\w.]+)'(?: \((?P<path>[^)]*)\))?`,
 			exc+`AttributeError: (?:partially initialized )?module '?(?P<module>[A-Za-z_][\w.]*)'? has no attribute '?(?P<symbol>\w+)'?`,

@@ -71,7 +71,7 @@ func Choose(matches []Match, c Context) ([]Match, []Reason) {
 		}
 	}
 	weak := func(m Match) int {
-		if m.Weak {
+		if m.Weak || survived(m, c) {
 			return 1
 		}
 		return 0
@@ -97,9 +97,23 @@ func Choose(matches []Match, c Context) ([]Match, []Reason) {
 	return kept, append(out, reasons...)
 }
 
+// farFromExit is how many lines may lie between an exception that ends a script
+// and the exit code: a program may still tidy up and report.
+const farFromExit = 60
+
+// survived tells of an exception outside of a test's report after which the
+// script went on for long: it was caught and logged.
+func survived(m Match, c Context) bool {
+	if !m.Rule.Last || m.Tested || m.Segment < 0 || m.Segment >= len(c.Segments) {
+		return false
+	}
+	s := c.Segments[m.Segment]
+	return s.State == logs.Failed && s.ExitLine > 0 && s.ExitLine-m.LastLine > farFromExit
+}
+
 // position orders matches of one segment and rank.
 func position(a, b Match) int {
-	if a.Rule.Last && b.Rule.Last {
+	if a.Rule.Last && b.Rule.Last && !a.Tested && !b.Tested {
 		return cmp.Compare(b.LastLine, a.LastLine)
 	}
 	return cmp.Compare(a.Line, b.Line)

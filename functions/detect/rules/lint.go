@@ -51,6 +51,11 @@ func lint() *Rule {
 				if formatter.MatchString(m.Facts["tool"]) {
 					return false
 				}
+			case strings.HasPrefix(code, "lint/"):
+				// biome shows warnings in the same form, with another mark.
+				m.Facts["tool"] = "biome"
+				next, ok := w.Text(2)
+				return ok && strings.HasPrefix(strings.TrimSpace(next), "×")
 			case m.Facts["file"] == "" && m.Facts["line"] != "":
 				// eslint prints the file above its findings.
 				for i := -1; i >= -before; i-- {

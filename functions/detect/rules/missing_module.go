@@ -41,6 +41,8 @@ func missingModule() *Rule {
 					return false
 				}
 			}
+			// try: import a … except ImportError: import b
+			m.Weak = w.handled()
 			return thirdPartyModule(name, frames)
 		},
 	}

@@ -40,6 +40,7 @@ func pythonVersionRule() *Rule {
 					return false
 				}
 				m.Facts["required"] = required
+				m.Weak = w.handled()
 			}
 			if m.Facts["version"] == "" && w.Python != "" {
 				m.Facts["version"] = w.Python

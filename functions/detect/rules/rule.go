@@ -82,11 +82,12 @@ type Match struct {
 	Segment       int
 	// Weak marks evidence that alone does not show that anything failed.
 	Weak bool
+	// Tested tells that the line stands in a test runner's report.
+	Tested bool
 	// Count is how many lines of the segment matched with the same key facts.
 	Count int
 	// LastLine is the line of the last of them.
 	LastLine int
-	seq      int
 }
 
 // Finding makes the value that the rest of the bot speaks of.

@@ -153,7 +153,7 @@ func (s *Scanner) evaluate(seq int) {
 			if at == nil {
 				continue
 			}
-			m := Match{Rule: r, Line: e.number, EndLine: e.number, Segment: e.segment, Count: 1, seq: seq, Facts: map[string]string{}}
+			m := Match{Rule: r, Line: e.number, EndLine: e.number, Segment: e.segment, Count: 1, Tested: e.section != plain, Facts: map[string]string{}}
 			for g, name := range p.SubexpNames() {
 				if name != "" && at[2*g] >= 0 && at[2*g+1] > at[2*g] && m.Facts[name] == "" {
 					m.Facts[name] = string(text[at[2*g]:at[2*g+1]])

@@ -99,6 +99,21 @@ func (w *Window) traceback() []frame {
 	return up
 }
 
+// handled tells whether another exception was raised while this one was being
+// handled: the code had an answer to it, so it may not be what matters.
+func (w *Window) handled() bool {
+	for i := 1; i <= 16; i++ {
+		t, ok := w.Text(i)
+		if !ok || strings.HasPrefix(t, "__") || strings.HasPrefix(t, "==") || tracebackAt.MatchString(t) {
+			return false
+		}
+		if strings.HasPrefix(t, "During handling of the above exception") {
+			return true
+		}
+	}
+	return false
+}
+
 func lastField(s string) string {
 	f := strings.Fields(s)
 	if len(f) == 0 {

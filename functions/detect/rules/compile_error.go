@@ -1,0 +1,51 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func compileError() *Rule {
+	return &Rule{
+		ID: "compile-error", Category: "compile-error",
+		Title:    "A compiler or build tool failed on the code",
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode + 2, Confidence: 0.9,
+		Keywords: []string{": error: ", ": error C", "Execution failed for task", "error[E", "COMPILATION ERROR", "Build failed with an exception", "[build failed]", ": undefined reference to", "Failed to compile", "Rollup failed to resolve import", "undefined: ", "CMake Error at", "requires libraries and applications that", "Module not found: ", "nvcc fatal"},
+		Patterns: patterns(
+			`^(?P<file>\S+\.(?:c|cc|cpp|cxx|cu|cuh|h|hpp|m|mm|swift|kt|kts)):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: `,
+			`^(?P<file>\S+\.(?:c|cc|cpp|cxx|cu|h|hpp|cs))\((?P<line>\d+)(?:,\d+)?\): error (?:C|CS)\d+`,
+			`^(?:e: )?(?:file://)?(?P<file>\S+\.(?:java|scala|kt)):(?P<line>\d+):(?:\d+:?)? error: `,
+			`^e: (?:file://)?(?P<file>\S+\.kts?):(?P<line>\d+)`,
+			`^error\[E\d{4}\]: `,
+			`\[ERROR\] COMPILATION ERROR`,
+			`Dependency '\S+' requires libraries and applications that`,
+			`Execution failed for task '(?P<task>[^']+)'`,
+			`^FAIL\s+\S+ \[build failed\]`,
+			`: undefined reference to `,
+			`^(?P<file>[\w./-]+\.go):(?P<line>\d+):\d+: (?:undefined: |cannot use |declared and not used|imported and not used|missing return|syntax error|too many arguments|not enough arguments|undeclared name)`,
+			`^CMake Error at (?P<file>[^:\s]+):(?P<line>\d+)`,
+			`^nvcc fatal`,
+			`Rollup failed to resolve import|^Module not found: Error: Can't resolve|^Failed to compile\.$`,
+		),
+		Keys: []string{"file"},
+		Refine: func(w *Window, m *Match) bool {
+			// Gradle runs tests and linters too; those say more themselves.
+			task := strings.ToLower(m.Facts["task"])
+			delete(m.Facts, "task")
+			if strings.Contains(task, "test") || strings.Contains(task, "lint") || strings.Contains(task, "signing") {
+				return false
+			}
+			if f := m.Facts["file"]; f != "" {
+				m.Facts["file"] = relative(f)
+				if strings.HasSuffix(f, ".h") && strings.Contains(m.textOf(w), "No such file") {
+					return false
+				}
+			}
+			if strings.Contains(m.textOf(w), "No such file or directory") {
+				return false // a header of a library that is not installed
+			}
+			return true
+		},
+	}
+}

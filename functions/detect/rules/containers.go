@@ -1,0 +1,44 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func containerImageNotFound() *Rule {
+	return &Rule{
+		ID: "container-image-not-found", Category: "container-image-not-found",
+		Title:    "A container image or tag does not exist",
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup, Confidence: 0.94,
+		Keywords: []string{"manifest unknown", "pull access denied for", "not found: manifest", "ailed to resolve source metadata for ", "ErrImagePull", "ImagePullBackOff", "no match for platform in manifest"},
+		Patterns: patterns(
+			`manifest for (?P<image>\S+) not found`,
+			`pull access denied for (?P<image>[^,\s]+)`,
+			`failed to resolve source metadata for (?P<image>\S+?): .*(?:not found|manifest unknown)`,
+			`reading manifest \S+ in (?P<image>\S+): manifest unknown`,
+			`\bmanifest unknown\b`,
+			`Failed to pull image "(?P<image>[^"]+)".*(?:ErrImagePull|not found|manifest unknown)`,
+			`no match for platform in manifest`,
+		),
+		Keys: []string{"image"},
+		Refine: func(w *Window, m *Match) bool {
+			t := m.textOf(w)
+			// BuildKit says so of a cache that does not exist yet, and goes on.
+			return !strings.Contains(t, "importing cache manifest") && !strings.Contains(t, "failed to configure registry cache importer")
+		},
+	}
+}
+
+func containerPermission() *Rule {
+	return &Rule{
+		ID: "container-permission", Category: "container-permission",
+		Title:    "The container engine refuses access",
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 1, Confidence: 0.95,
+		Keywords: []string{"to the Docker daemon socket", "docker.sock: connect: permission denied", "connect to the docker API at"},
+		Patterns: patterns(
+			`permission denied while trying to connect to the (?:Docker daemon socket|docker API)`,
+			`docker\.sock: connect: permission denied`,
+		),
+	}
+}
