@@ -50,7 +50,7 @@ func TestSpan(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
 		300 * time.Millisecond: "under 1 s", 15 * time.Second: "15 s", 250 * time.Second: "4 min 10 s",
-		6*time.Hour + 31*time.Minute: "6 h 31 min", 76 * time.Hour: "3 days",
+		6*time.Hour + 31*time.Minute: "6 h 31 min", 76 * time.Hour: "3 days", 4 * time.Minute: "4 min", 7 * time.Hour: "7 h",
 	} {
 		if got := span(d); got != want {
 			t.Errorf("%s is said as %q, want %q", d, got, want)
