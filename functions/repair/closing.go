@@ -90,12 +90,19 @@ func (f *Function) ensureIssue(ctx context.Context, repo domain.Repo, root, inc 
 	} else if refusal != nil {
 		return "", domain.Errorf(domain.Denied, "open the issue", "%s", refusal.Reason)
 	}
+	p, bad, err := f.readPolicy(ctx, repo)
+	if err != nil {
+		return "", err
+	}
+	if bad != nil || !p.Enabled || !p.Notify.Issue || p.Mode == domain.ModeObserve {
+		return "", domain.Errorf(domain.Denied, "open the issue", "the policy allows none")
+	}
 	marker := issueMarker(root.ID)
 	url, found, err := f.GitHub.FindIssue(ctx, repo, marker)
 	if err != nil || found {
 		return url, err
 	}
-	return f.GitHub.OpenIssue(ctx, repo, issueTitle(root), marker+"\n"+issueBody(root, inc, repairs), []string{"mlops-bot"})
+	return f.GitHub.OpenIssue(ctx, repo, issueTitle(root), marker+"\n"+issueBody(root, inc, repairs), p.Labels)
 }
 
 func (f *Function) handedOff(w domain.Work, root, inc domain.Incident, repairs []domain.Repair, object string) (domain.Outcome, error) {

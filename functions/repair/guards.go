@@ -85,7 +85,7 @@ func (pl *planner) guardPolicy(ctx context.Context) (*domain.Refusal, error) {
 	if refusal != nil || err != nil {
 		return refusal, err
 	}
-	pl.policy = p
+	pl.policy, pl.silent = p, !p.Notify.Comment
 	if !p.Enabled {
 		return domain.Refuse(domain.RefusedPolicy, "%s has `enabled: false`", policyPath), nil
 	}

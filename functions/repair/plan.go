@@ -61,6 +61,7 @@ type planner struct {
 	previous domain.Repair   // the rejected repair that a chained incident stands on; zero for a root
 	repo     domain.Repo
 	policy   policy.Policy
+	silent   bool // the policy wants no comments
 	out      domain.Outcome
 }
 
@@ -161,7 +162,7 @@ func (e *outageError) Error() string {
 // not.
 func (pl *planner) attempt(ctx context.Context) (*domain.Refusal, error) {
 	for _, guard := range []func(context.Context) (*domain.Refusal, error){
-		pl.guardForeign, pl.guardRepo, pl.guardSwitch, pl.guardPolicy, pl.guardRemedy, pl.guardAttempts, pl.guardOutage, pl.guardCaps,
+		pl.guardRepo, pl.guardSwitch, pl.guardPolicy, pl.guardForeign, pl.guardRemedy, pl.guardAttempts, pl.guardOutage, pl.guardCaps,
 	} {
 		if refusal, err := guard(ctx); refusal != nil || err != nil {
 			return refusal, err
@@ -286,7 +287,7 @@ func (pl *planner) intend(ctx context.Context, plan domain.Plan, baseSHA string)
 	r := domain.Repair{
 		ID: domain.RepairID(pl.root, attempt), State: domain.RepairIntended, IncidentID: pl.inc.ID, Root: pl.root, Repo: pl.repo,
 		Attempt: attempt, Plan: plan, PlanKey: key, Rule: pl.inc.Finding.Rule,
-		BaseBranch: pl.inc.Branch, BaseSHA: baseSHA, CreatedAt: now,
+		BaseBranch: pl.inc.Branch, BaseSHA: baseSHA, CreatedAt: now, Silent: pl.silent,
 	}
 	kind, due := kindPropose, time.Time{}
 	switch plan.Action {
@@ -340,6 +341,7 @@ func (pl *planner) refuse(ctx context.Context, refusal *domain.Refusal) (domain.
 	r := domain.Repair{
 		ID: domain.RepairID(pl.root, attempt), State: domain.RepairRefused, IncidentID: pl.inc.ID, Root: pl.root, Repo: repo,
 		Attempt: attempt, Rule: pl.inc.Finding.Rule, BaseBranch: pl.inc.Branch, Refusal: refusal, CreatedAt: f.Now(), EndedAt: f.Now(),
+		Silent: pl.silent,
 	}
 	pl.out.Repairs = append(pl.out.Repairs, r)
 	pl.out.Counts = append(pl.out.Counts, counted(r), domain.Count{Name: "bot_repairs_refused_total", Labels: map[string]string{"reason": string(refusal.Code)}, Add: 1})

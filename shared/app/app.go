@@ -242,11 +242,15 @@ func (a *App) wire() error {
 	}
 	gh, reads := forge{a.github}, lookups{a.store}
 	if runs(config.Webhook) {
-		a.webhook = webhook.New(webhook.Deps{
+		var err error
+		a.webhook, err = webhook.New(webhook.Deps{
 			Store: a.store, Limiter: a.cache, Published: a.publishLater, Now: a.opts.Now, Logger: a.log,
-			Secret: webhook.Secret(cfg.GitHub.WebhookSecret), PreviousSecret: webhook.Secret(cfg.GitHub.WebhookSecretPrevious),
+			Current: webhook.Secret(cfg.GitHub.WebhookSecret), Previous: webhook.Secret(cfg.GitHub.WebhookSecretPrevious),
 			RatePerMinute: cfg.RatePerMinute,
 		})
+		if err != nil {
+			return err
+		}
 	}
 	if runs(config.Detect) {
 		r := a.add(detect.New(detect.Deps{

@@ -116,6 +116,7 @@ func (r *Runner) handle(ctx context.Context, e cloudevents.Event) error {
 		return err
 	}
 	cause := store.Cause{Consumer: r.fn.Name(), EventID: e.ID(), EventType: e.Type(), Duration: r.now().Sub(start), Result: "ok"}
+	out.Counts = append(out.Counts, r.processed(1))
 	err = r.commit(ctx, cause, out)
 	if errors.Is(err, store.ErrHandled) {
 		return nil // the same event in another copy of us was faster
@@ -212,6 +213,7 @@ func (r *Runner) do(ctx context.Context, w domain.Work) {
 		out, err = domain.Outcome{Again: at}, nil
 	}
 	if err == nil {
+		out.Counts = append(out.Counts, r.processed(1))
 		cause := store.Cause{Consumer: r.fn.Name(), EventType: w.Kind, Work: &w, Duration: r.now().Sub(start), Result: "ok"}
 		if err = r.commit(ctx, cause, out); err == nil {
 			return
@@ -219,6 +221,11 @@ func (r *Runner) do(ctx context.Context, w domain.Work) {
 	}
 	span.RecordError(err)
 	r.settle(ctx, w, err)
+}
+
+// processed counts what was handled.
+func (r *Runner) processed(n float64) domain.Count {
+	return domain.Count{Name: "bot_events_processed_total", Labels: map[string]string{"function": r.fn.Name()}, Add: n}
 }
 
 // settle decides what becomes of work that failed. If not even that can be

@@ -120,6 +120,8 @@ type Repair struct {
 	Draft      bool   `json:"draft,omitempty"`
 	// Labels are the policy's at the time of planning.
 	Labels []string `json:"labels,omitempty"`
+	// Silent: the policy wants no comment on pull requests.
+	Silent bool `json:"silent,omitempty"`
 	// Supersedes is the pull request of an earlier attempt that this one replaces.
 	Supersedes int `json:"supersedes,omitempty"`
 

@@ -1,0 +1,99 @@
+package app
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/mlops-bot/mlops-bot/shared/console"
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+	"github.com/mlops-bot/mlops-bot/shared/observe"
+	"github.com/mlops-bot/mlops-bot/shared/store"
+)
+
+// console makes the status page and the API.
+func (a *App) console() (http.Handler, error) {
+	return console.New(console.Deps{
+		Store: consoleStore{a.store}, Token: a.opts.Config.ConsoleToken.Reveal(), Version: a.opts.Version, Now: a.opts.Now, Log: a.log,
+	})
+}
+
+// consoleStore is the store in the console's terms.
+type consoleStore struct{ Store }
+
+func filter(f console.Filter) store.Filter {
+	return store.Filter{RepoID: f.RepoID, State: f.State, Before: f.Before, BeforeID: f.BeforeID, Limit: f.Limit}
+}
+
+// Incidents lists incidents, the newest first.
+func (s consoleStore) Incidents(ctx context.Context, f console.Filter) ([]domain.Incident, error) {
+	return s.Store.Incidents(ctx, filter(f))
+}
+
+// Repairs lists repairs, the newest first.
+func (s consoleStore) Repairs(ctx context.Context, f console.Filter) ([]domain.Repair, error) {
+	return s.Store.Repairs(ctx, filter(f))
+}
+
+// Audit lists what was done to an object, the newest first.
+func (s consoleStore) Audit(ctx context.Context, object string, limit int) ([]domain.AuditEntry, error) {
+	records, err := s.Store.Audit(ctx, store.Filter{Object: object, Limit: limit})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]domain.AuditEntry, len(records))
+	for i, r := range records {
+		out[i] = r.AuditEntry
+	}
+	return out, nil
+}
+
+// measureHelp is the sentence of each metric that the bot counts in its
+// database.
+var measureHelp = map[string]string{
+	"bot_runs_total":                        "Completed workflow run attempts, by conclusion.",
+	"bot_issues_detected_total":             "Incidents opened, by category.",
+	"bot_repairs_attempted_total":           "Repairs, by the state that they came to.",
+	"bot_repairs_refused_total":             "Repairs that were not made, by reason.",
+	"bot_notifications_total":               "Messages sent, by channel and state.",
+	"bot_events_processed_total":            "Events and pieces of work handled, by function.",
+	"bot_errors_total":                      "Pieces of work that failed, by function and kind of error.",
+	"bot_event_processing_duration_seconds": "How long functions work on an event or a piece of work.",
+}
+
+// Metrics serves what is counted in the database, in Prometheus' format.
+func (a *App) Metrics() http.Handler {
+	return observe.MetricsHandler(measures{a.store}, measureHelp, a.log)
+}
+
+// measures is the store in the terms of the metrics.
+type measures struct{ Store }
+
+// Counters reads the counters.
+func (m measures) Counters(ctx context.Context) ([]observe.Counter, error) {
+	list, err := m.Store.Counters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]observe.Counter, len(list))
+	for i, c := range list {
+		out[i] = observe.Counter{Name: c.Name, Labels: c.Labels, Value: c.Value}
+	}
+	return out, nil
+}
+
+// Histograms reads the latency buckets.
+func (m measures) Histograms(ctx context.Context) ([]observe.Histogram, error) {
+	list, err := m.Store.Histograms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]observe.Histogram, len(list))
+	for i, h := range list {
+		buckets := make(map[float64]uint64, len(h.Buckets))
+		for _, b := range h.Buckets {
+			buckets[b.UpperBound] = b.Count
+		}
+		out[i] = observe.Histogram{Name: h.Name, Labels: h.Labels, Buckets: buckets, Count: h.Count, Sum: h.Sum}
+	}
+	return out, nil
+}
