@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -262,13 +263,54 @@ func TestABusyDatabaseIsTransient(t *testing.T) {
 			target := escaped(url(t))
 			s := migrated(t, target)
 			ok(t, s.AddWork(t.Context(), domain.Work{Kind: "a.b", Key: "1"}))
+			other := open(t, target)
 			release := store.HoldRow(t, s)
-			hasty, err := store.Open(t.Context(), target, store.Options{Timeout: 20 * time.Millisecond})
-			ok(t, err)
-			defer func() { ok(t, hasty.Close()) }()
-			wantKind(t, hasty.AddWork(t.Context(), domain.Work{Kind: "a.b", Key: "1"}), domain.Transient)
+			hasty, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer cancel()
+			wantKind(t, other.AddWork(hasty, domain.Work{Kind: "a.b", Key: "1"}), domain.Transient)
 			release()
-			ok(t, s.AddWork(t.Context(), domain.Work{Kind: "a.b", Key: "1"}))
+			ok(t, other.AddWork(t.Context(), domain.Work{Kind: "a.b", Key: "1"}))
+		})
+	}
+}
+
+func TestProcessesShareADatabase(t *testing.T) {
+	t.Parallel()
+	for name, url := range databases {
+		if name == "memory" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			target := escaped(url(t))
+			migrated(t, target)
+			const processes, deliveries = 3, 15
+			var stored atomic.Int32
+			var wg sync.WaitGroup
+			for range processes {
+				s := open(t, target)
+				for i := range deliveries {
+					wg.Go(func() {
+						id := fmt.Sprint("d", i)
+						yes, err := s.AcceptDelivery(t.Context(), delivery(id), envelope(id, "detect"))
+						if err == nil && yes {
+							stored.Add(1)
+							err = s.Commit(t.Context(), store.Cause{Consumer: "detect", EventID: id}, domain.Outcome{
+								Counts: []domain.Count{{Name: "n", Add: 1}}, Audit: []domain.AuditEntry{{Object: id}},
+							}, start)
+						}
+						if err != nil {
+							t.Error(err)
+						}
+					})
+				}
+			}
+			wg.Wait()
+			s := open(t, target)
+			counters := must[[]store.Counter](t)(s.Counters(t.Context()))
+			if n := stored.Load(); n != deliveries || len(counters) != 1 || counters[0].Value != deliveries {
+				t.Errorf("%d deliveries were stored and counted as %v, want %d", n, counters, deliveries)
+			}
 		})
 	}
 }
