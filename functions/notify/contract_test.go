@@ -123,7 +123,6 @@ func (r *receiver) last(t *testing.T) string {
 type kit struct {
 	channel  Channel
 	receiver *receiver
-	log      *bytes.Buffer
 }
 
 // local are the providers that can't fail by somebody else's doing.

@@ -74,11 +74,11 @@ func link(u string) string {
 	return p.String()
 }
 
-// longestRun is the length of the longest run of c in s.
-func longestRun(s string, c byte) int {
+// backticks is the length of the longest run of backticks in s.
+func backticks(s string) int {
 	longest, run := 0, 0
 	for i := range len(s) {
-		if s[i] != c {
+		if s[i] != '`' {
 			run = 0
 			continue
 		}
@@ -116,7 +116,7 @@ func mdCode(s string) string {
 	if s == "" {
 		return ""
 	}
-	fence := strings.Repeat("`", longestRun(s, '`')+1)
+	fence := strings.Repeat("`", backticks(s)+1)
 	if len(fence) > 1 {
 		return fence + " " + s + " " + fence
 	}
@@ -125,7 +125,7 @@ func mdCode(s string) string {
 
 // mdBlock makes a code block.
 func mdBlock(s string) string {
-	fence := strings.Repeat("`", max(3, longestRun(s, '`')+1))
+	fence := strings.Repeat("`", max(3, backticks(s)+1))
 	return fence + "text\n" + s + "\n" + fence
 }
 

@@ -81,13 +81,13 @@ func FuzzEscapes(f *testing.F) {
 		}
 		if code := mdCode(one); one != "" {
 			fence := code[:len(code)-len(strings.TrimLeft(code, "`"))]
-			if inner := strings.Trim(code, "`"); longestRun(inner, '`') >= len(fence) {
+			if inner := strings.Trim(code, "`"); backticks(inner) >= len(fence) {
 				t.Fatalf("the span %q can be left", code)
 			}
 		}
 		text := clean(s, 200)
 		block := mdBlock(text)
-		if fence, _, _ := strings.Cut(block, "text\n"); longestRun(text, '`') >= len(fence) || strings.Trim(fence, "`") != "" {
+		if fence, _, _ := strings.Cut(block, "text\n"); backticks(text) >= len(fence) || strings.Trim(fence, "`") != "" {
 			t.Fatalf("the block %q can be left", block)
 		}
 	})

@@ -25,8 +25,8 @@ type fakeStore struct {
 func page[T any](items []T, f Filter, key func(T) (time.Time, string), keep func(T) bool) []T {
 	items = slices.DeleteFunc(slices.Clone(items), func(v T) bool {
 		t, id := key(v)
-		after := !f.Before.IsZero() && !(t.Before(f.Before) || (t.Equal(f.Before) && id < f.BeforeID))
-		return after || !keep(v)
+		older := f.Before.IsZero() || t.Before(f.Before) || (t.Equal(f.Before) && id < f.BeforeID)
+		return !older || !keep(v)
 	})
 	slices.SortFunc(items, func(a, b T) int {
 		ta, ia := key(a)

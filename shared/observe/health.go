@@ -77,7 +77,7 @@ func (h Health) Handler() http.Handler {
 				writeHealth(w, http.StatusUnauthorized, healthAnswer{Status: "unauthorized"})
 				return
 			}
-			h.detailed(w, r, ready, probes)
+			h.detailed(r.Context(), w, ready, probes)
 		})
 	}
 	return SecurityHeaders(mux)
@@ -116,7 +116,7 @@ func (h Health) answer(w http.ResponseWriter, r *http.Request, probes ...*probe)
 
 // detailed runs all probes at once. A failing dependency is shown as "degraded"
 // with 200, since the program itself works; only not being ready is a 503.
-func (h Health) detailed(w http.ResponseWriter, r *http.Request, ready *probe, probes map[string]*probe) {
+func (h Health) detailed(ctx context.Context, w http.ResponseWriter, ready *probe, probes map[string]*probe) {
 	all := map[string]*probe{"ready": ready}
 	for name, p := range probes {
 		all[name] = p
@@ -128,7 +128,7 @@ func (h Health) detailed(w http.ResponseWriter, r *http.Request, ready *probe, p
 	for name, p := range all {
 		wg.Go(func() {
 			began := time.Now()
-			err := p.do(r.Context(), h.Timeout)
+			err := p.do(ctx, h.Timeout)
 			a := probeAnswer{Status: "ok", LatencyMS: float64(time.Since(began).Microseconds()) / 1000}
 			mu.Lock()
 			defer mu.Unlock()

@@ -111,7 +111,7 @@ func (c measureCollector) read(ctx context.Context) ([]prometheus.Metric, error)
 	seen := map[string]bool{}
 	kind := map[string]string{}
 	var metrics []prometheus.Metric
-	add := func(typ, name string, labels map[string]string, make func(*prometheus.Desc, []string) (prometheus.Metric, error)) {
+	add := func(typ, name string, labels map[string]string, build func(*prometheus.Desc, []string) (prometheus.Metric, error)) {
 		names := slices.Sorted(maps.Keys(labels))
 		values := labelValues(names, labels)
 		id := name + "\x00" + strings.Join(names, "\x00") + "\x01" + strings.Join(values, "\x00")
@@ -124,7 +124,7 @@ func (c measureCollector) read(ctx context.Context) ([]prometheus.Metric, error)
 		if help == "" {
 			help = "See docs/metrics.md."
 		}
-		m, err := make(prometheus.NewDesc(name, help, names, nil), values)
+		m, err := build(prometheus.NewDesc(name, help, names, nil), values)
 		if err != nil {
 			c.log.WarnContext(ctx, "left out a series that Prometheus would not take", "metric", name, KeyError, err.Error())
 			return
