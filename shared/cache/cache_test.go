@@ -273,8 +273,6 @@ func TestTroubleIsTransient(t *testing.T) {
 	mute, err := net.Listen("tcp", "127.0.0.1:0")
 	ok(t, err)
 	t.Cleanup(func() { _ = mute.Close() })
-	hang, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
-	t.Cleanup(cancel)
 	gone, err := cache.Embedded()
 	ok(t, err)
 	ok(t, gone.Close())
@@ -285,23 +283,29 @@ func TestTroubleIsTransient(t *testing.T) {
 	closed(t, silent, err)
 
 	for name, tc := range map[string]struct {
-		ctx context.Context //nolint:containedctx // the case's own
-		c   *cache.Cache
+		patience time.Duration
+		c        *cache.Cache
 	}{
-		"nobody there": {t.Context(), down},
-		"no answer":    {hang, silent},
-		"closed":       {t.Context(), gone},
+		"nobody there": {time.Minute, down},
+		"no answer":    {20 * time.Millisecond, silent},
+		"closed":       {time.Minute, gone},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, found, err := tc.c.Get(tc.ctx, "k")
+			t.Parallel()
+			ctx := func() context.Context {
+				ctx, cancel := context.WithTimeout(t.Context(), tc.patience)
+				t.Cleanup(cancel)
+				return ctx
+			}
+			_, found, err := tc.c.Get(ctx(), "k")
 			wantKind(t, err, domain.Transient)
 			if found || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("found %v, error %v", found, err)
 			}
-			wantKind(t, tc.c.Set(tc.ctx, "k", []byte("v"), time.Minute), domain.Transient)
-			wantKind(t, tc.c.Delete(tc.ctx, "k"), domain.Transient)
-			wantKind(t, tc.c.Ping(tc.ctx), domain.Transient)
-			allowed, _, err := tc.c.Allow(tc.ctx, "k", 1, 1)
+			wantKind(t, tc.c.Set(ctx(), "k", []byte("v"), time.Minute), domain.Transient)
+			wantKind(t, tc.c.Delete(ctx(), "k"), domain.Transient)
+			wantKind(t, tc.c.Ping(ctx()), domain.Transient)
+			allowed, _, err := tc.c.Allow(ctx(), "k", 1, 1)
 			wantKind(t, err, domain.Transient)
 			if allowed {
 				t.Error("allowed without an answer")

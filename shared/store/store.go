@@ -147,7 +147,7 @@ func (s *Store) Writable(ctx context.Context) error {
 // conn runs queries in one call of the store, in a transaction or without. It
 // carries the call's context so that the queries read as queries.
 type conn struct {
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // a conn lives for one call and is that call's
 	dialect dialect
 	q       interface {
 		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)

@@ -134,8 +134,8 @@ func runPostgres() (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	data := filepath.Join(dir, "data")
-	initdb := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", data, "--username", "postgres",
-		"--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions")
+	initdb := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), //nolint:gosec // the system's Postgres
+		"--pgdata", data, "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync", "--no-instructions")
 	initdb.SysProcAttr = account
 	initdb.Dir = dir
 	if out, err := initdb.CombinedOutput(); err != nil {
@@ -203,7 +203,7 @@ func runRedisOnce(program string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", errors.Join(err, os.RemoveAll(dir))
 	}
@@ -284,7 +284,7 @@ func supervise(dir string, account *syscall.SysProcAttr, server []string, ready 
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(dir))
 	}
-	cmd := exec.Command("/bin/sh", append([]string{"-c", supervisor, "sh", dir}, server...)...)
+	cmd := exec.Command("/bin/sh", append([]string{"-c", supervisor, "sh", dir}, server...)...) //nolint:gosec,noctx // arguments of our own; it outlives every context
 	cmd.Stdin, cmd.Dir, cmd.SysProcAttr = r, dir, account
 	if err := errors.Join(cmd.Start(), r.Close()); err != nil {
 		return errors.Join(fmt.Errorf("start %s: %w", server[0], err), w.Close(), os.RemoveAll(dir))
