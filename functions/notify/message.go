@@ -402,7 +402,7 @@ var quiet = []domain.RefusalCode{
 // pull request, or, where nothing could be done, on the pull requests that
 // failed. One comment is kept per pull request and workflow there.
 func commentTargets(inc domain.Incident, rep *domain.Repair) []CommentTarget {
-	if rep == nil {
+	if rep == nil || rep.Silent {
 		return nil
 	}
 	if rep.PullNumber > 0 {

@@ -29,7 +29,7 @@ const KindSend = "notify.send"
 const ActionTold = "message.sent"
 
 // CountSent is the counter of sent messages, labelled channel and state.
-const CountSent = "mlopsbot_notifications_total"
+const CountSent = "bot_notifications_total"
 
 // Store is what notify reads.
 type Store interface {
@@ -83,9 +83,11 @@ func (*Function) Name() string { return "notify" }
 
 // payload is the data of a KindSend.
 type payload struct {
-	Channel    string `json:"channel"`
-	IncidentID string `json:"incident_id"`
-	RepairID   string `json:"repair_id,omitempty"`
+	// InstallationID lets the store find what goes with an uninstalled App.
+	InstallationID int64  `json:"installation_id"`
+	Channel        string `json:"channel"`
+	IncidentID     string `json:"incident_id"`
+	RepairID       string `json:"repair_id,omitempty"`
 }
 
 // Handle turns an event into one piece of work per channel.
@@ -147,13 +149,14 @@ func subject(e cloudevents.Event) (payload, error) {
 
 func ofIncident[T events.Payload](e cloudevents.Event, get func(T) events.Incident) (payload, error) {
 	d, err := events.Decode[T](e)
-	return payload{IncidentID: get(d).IncidentID}, err
+	inc := get(d)
+	return payload{InstallationID: inc.InstallationID, IncidentID: inc.IncidentID}, err
 }
 
 func ofRepair[T events.Payload](e cloudevents.Event, get func(T) events.Repair) (payload, error) {
 	d, err := events.Decode[T](e)
 	r := get(d)
-	return payload{IncidentID: r.IncidentID, RepairID: r.RepairID}, err
+	return payload{InstallationID: r.InstallationID, IncidentID: r.IncidentID, RepairID: r.RepairID}, err
 }
 
 // Work sends one message: what is stored about the incident now, unless this

@@ -201,7 +201,7 @@ func (f *Function) verdict(ctx context.Context, w domain.Work, r domain.Repair, 
 				next = chained.ID
 			}
 		}
-		plan, err := newWork(kindPlan, fmt.Sprintf("%s/after/%s", next, r.ID), time.Time{}, payload{IncidentID: next})
+		plan, err := newWork(kindPlan, fmt.Sprintf("%s/after/%s", next, r.ID), time.Time{}, payload{InstallationID: r.Repo.InstallationID, IncidentID: next})
 		if err != nil {
 			return domain.Outcome{}, err
 		}

@@ -305,7 +305,7 @@ func (pl *planner) intend(ctx context.Context, plan domain.Plan, baseSHA string)
 			}
 		}
 	}
-	work, err := newWork(kind, r.ID, due, payload{RepairID: r.ID})
+	work, err := newWork(kind, r.ID, due, payload{InstallationID: r.Repo.InstallationID, RepairID: r.ID})
 	if err != nil {
 		return err
 	}
@@ -322,7 +322,7 @@ func (pl *planner) refuse(ctx context.Context, refusal *domain.Refusal) (domain.
 	f := pl.f
 	attempted := slices.ContainsFunc(pl.repairs, func(r domain.Repair) bool { return r.State != domain.RepairRefused })
 	if attempted && finalRefusal(refusal.Code) {
-		work, err := newWork(kindEscalate, pl.root, time.Time{}, payload{IncidentID: pl.inc.ID})
+		work, err := newWork(kindEscalate, pl.root, time.Time{}, payload{InstallationID: pl.inc.Repo.InstallationID, IncidentID: pl.inc.ID})
 		if err != nil {
 			return domain.Outcome{}, err
 		}

@@ -308,7 +308,7 @@ func (f *Function) proposed(w domain.Work, r domain.Repair, object string) (doma
 	if err != nil {
 		return domain.Outcome{}, err
 	}
-	deadline, err := newWork(kindDeadline, r.ID, f.Now().Add(f.Timing.Verdict), payload{RepairID: r.ID})
+	deadline, err := newWork(kindDeadline, r.ID, f.Now().Add(f.Timing.Verdict), payload{InstallationID: r.Repo.InstallationID, RepairID: r.ID})
 	if err != nil {
 		return domain.Outcome{}, err
 	}
@@ -324,6 +324,6 @@ func (f *Function) proposed(w domain.Work, r domain.Repair, object string) (doma
 	return domain.Outcome{
 		Repairs: []domain.Repair{r}, Events: []domain.Envelope{env}, Later: []domain.Work{deadline, judge},
 		Counts: []domain.Count{counted(r)},
-		Audit:  []domain.AuditEntry{f.audit(r.Repo, "repair", action, object, r.Plan.Title)},
+		Audit:  []domain.AuditEntry{f.audit(r.Repo, "repair", action, r.ID, r.Plan.Title+": "+object)},
 	}, nil
 }

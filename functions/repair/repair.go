@@ -145,7 +145,7 @@ func (f *Function) Handle(ctx context.Context, e cloudevents.Event) (domain.Outc
 		if err != nil {
 			return domain.Outcome{}, err
 		}
-		return later(kindPlan, fmt.Sprintf("%s/%d/%d", p.IncidentID, p.RunID, p.RunAttempt), time.Time{}, payload{IncidentID: p.IncidentID})
+		return later(kindPlan, fmt.Sprintf("%s/%d/%d", p.IncidentID, p.RunID, p.RunAttempt), time.Time{}, payload{InstallationID: p.InstallationID, IncidentID: p.IncidentID})
 	case events.TypeRunCompleted:
 		p, err := events.Decode[events.RunCompleted](e)
 		if err != nil {

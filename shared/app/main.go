@@ -8,9 +8,14 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/mlops-bot/mlops-bot/shared/config"
 )
+
+// settle is how long Slack and the JSON webhook wait with the news of a failure,
+// so that they tell it together with what is done about it.
+const settle = 20 * time.Second
 
 // Main runs one program until it is told to stop and returns its exit code: 0
 // after a clean stop, 1 for an error, which is on standard error.
@@ -30,7 +35,7 @@ func Run(ctx context.Context, environ []string, program config.Program) error {
 	if err != nil {
 		return fmt.Errorf("the settings are not complete:\n%w", err)
 	}
-	a, err := New(ctx, Options{Config: cfg, Program: program, Version: Version()})
+	a, err := New(ctx, Options{Config: cfg, Program: program, Version: Version(), Settle: settle})
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,6 @@ type runnerStore interface {
 	FailWork(ctx context.Context, w domain.Work, notBefore time.Time, reason string) error
 	BuryWork(ctx context.Context, w domain.Work, reason string) error
 	MarkPublished(ctx context.Context, ids []string, now time.Time) error
-	ReleaseLease(ctx context.Context, name, holder string) error
 }
 
 // Publisher sends events to their consumers, or fails soon: what it can't send
@@ -134,11 +133,6 @@ func (r *Runner) commit(ctx context.Context, cause store.Cause, out domain.Outco
 	}
 	if err := r.store.Commit(ctx, cause, out, r.now()); err != nil {
 		return fmt.Errorf("commit the outcome: %w", err)
-	}
-	for _, l := range out.Release {
-		if err := r.store.ReleaseLease(ctx, l.Name, l.Holder); err != nil {
-			r.log.WarnContext(ctx, "lease kept until it expires", "lease", l.Name, observe.KeyError, err)
-		}
 	}
 	publish(ctx, r.publisher, r.store, r.now, r.log, out.Events)
 	return nil

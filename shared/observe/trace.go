@@ -13,7 +13,6 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 )
 
 // exportTimeout bounds one export of spans: a collector that doesn't answer may
@@ -37,11 +36,12 @@ type Tracing struct {
 }
 
 // StartTracing begins to export spans to the collector of s. Without an endpoint
-// the spans go nowhere, but a trace that came in is still carried on. Exports
+// the spans go nowhere, but logs carry their ids and traces are carried on. Exports
 // that fail are logged to log and don't disturb anybody.
 func StartTracing(ctx context.Context, s TraceSettings, log *slog.Logger) (*Tracing, error) {
 	if s.Endpoint == "" {
-		return &Tracing{provider: noop.NewTracerProvider(), shutdown: func(context.Context) error { return nil }}, nil
+		p := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample()))
+		return &Tracing{provider: p, shutdown: p.Shutdown}, nil
 	}
 	u, err := url.Parse(s.Endpoint)
 	if err != nil || u.Host == "" || u.User != nil || (u.Scheme != "http" && u.Scheme != "https") {

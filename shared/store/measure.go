@@ -17,7 +17,7 @@ import (
 // HandlerDuration is the name of the histogram of how long functions work, in
 // seconds. Its labels are function, cause (an event's type or the kind of work)
 // and result.
-const HandlerDuration = "mlopsbot_handler_duration_seconds"
+const HandlerDuration = "bot_event_processing_duration_seconds"
 
 // durationBuckets are upper bounds in seconds, up to a handler's 240.
 var durationBuckets = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240}
