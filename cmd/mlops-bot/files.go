@@ -114,7 +114,7 @@ func (p planCommand) Run(ctx context.Context, c console) error {
 		return err
 	}
 	defer tree.Close()
-	plan, err := planFor(ctx, tree, finding)
+	plan, err := strategies.Propose(ctx, tree, finding)
 	if refusal, ok := errors.AsType[*domain.Refusal](err); ok {
 		fmt.Fprintf(c.err, "mlops-bot: no plan for %s: %s\n", finding.Category, refusal.Reason)
 		return exitCode(exitNoPlan)
@@ -141,22 +141,6 @@ func (p planCommand) Run(ctx context.Context, c console) error {
 	}
 	fmt.Fprintf(c.err, "%s (%s, risk %s)\n", plan.Title, plan.Strategy, plan.Risk)
 	return nil
-}
-
-// planFor asks every strategy that answers the finding, in their default order.
-func planFor(ctx context.Context, tree strategies.Tree, f domain.Finding) (domain.Plan, error) {
-	var last error = domain.Refuse(domain.RefusedNoStrategy, "no strategy answers this category; it is for a person (remedy %q)", f.Remedy)
-	for _, s := range strategies.ForFinding(f) {
-		plan, err := strategies.Propose(ctx, tree, f, s)
-		if err == nil {
-			return plan, nil
-		}
-		if _, refused := errors.AsType[*domain.Refusal](err); !refused {
-			return domain.Plan{}, err
-		}
-		last = err
-	}
-	return domain.Plan{}, last
 }
 
 func (p planCommand) finding(ctx context.Context, stdin io.Reader) (domain.Finding, error) {

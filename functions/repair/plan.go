@@ -234,28 +234,28 @@ func (pl *planner) propose(ctx context.Context, tree strategies.Tree) (domain.Pl
 		score[s.ID()] = record.Score()
 	}
 	slices.SortStableFunc(candidates, func(a, b strategies.Strategy) int { return cmp.Compare(score[b.ID()], score[a.ID()]) })
-	var last *domain.Refusal
+	var order []strategies.Strategy
+	refusal := domain.Refuse(domain.RefusedNoStrategy, "every strategy for %s was tried", pl.inc.Finding.Category)
 	for _, s := range candidates {
 		if pl.tried(s.ID()) {
 			continue
 		}
-		if refusal := pl.policy.AllowsStrategy(s.ID()); refusal != nil {
-			last = refusal
+		if forbidden := pl.policy.AllowsStrategy(s.ID()); forbidden != nil {
+			refusal = forbidden
 			continue
 		}
-		plan, err := strategies.Propose(ctx, tree, pl.inc.Finding, s)
-		if refusal, ok := errors.AsType[*domain.Refusal](err); ok {
-			last = refusal
-			continue
-		} else if err != nil {
-			return domain.Plan{}, nil, fmt.Errorf("plan with %s: %w", s.ID(), err)
-		}
-		return plan, nil, nil
+		order = append(order, s)
 	}
-	if last == nil {
-		last = domain.Refuse(domain.RefusedNoStrategy, "every strategy for %s was tried", pl.inc.Finding.Category)
+	if len(order) == 0 {
+		return domain.Plan{}, refusal, nil
 	}
-	return domain.Plan{}, last, nil
+	plan, err := strategies.Propose(ctx, tree, pl.inc.Finding, order...)
+	if refused, ok := errors.AsType[*domain.Refusal](err); ok {
+		return domain.Plan{}, refused, nil
+	} else if err != nil {
+		return domain.Plan{}, nil, fmt.Errorf("plan the repair: %w", err)
+	}
+	return plan, nil, nil
 }
 
 // tried reports whether a strategy was rejected for this very incident. Reruns

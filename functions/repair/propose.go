@@ -260,9 +260,15 @@ func (f *Function) guardMoved(ctx context.Context, r domain.Repair) (*domain.Ref
 
 // ensurePull opens the pull request or adopts the one that is there.
 func (f *Function) ensurePull(ctx context.Context, r domain.Repair, inc domain.Incident) (domain.Pull, error) {
-	pull, err := f.GitHub.OpenPull(ctx, r.Repo, domain.NewPull{
-		Title: r.Plan.Title, Body: pullBody(r, inc), Head: r.Branch, Base: r.BaseBranch, Draft: r.Draft,
-	})
+	ask := domain.NewPull{Title: r.Plan.Title, Body: pullBody(r, inc), Head: r.Branch, Base: r.BaseBranch, Draft: r.Draft}
+	pull, err := f.GitHub.OpenPull(ctx, r.Repo, ask)
+	if ask.Draft && domain.KindOf(err) == domain.Unsupported {
+		// Not every plan of GitHub's has drafts. A pull request merges nothing by
+		// itself, so it may be a ready one.
+		r.Draft, ask.Draft = false, false
+		ask.Body = pullBody(r, inc)
+		pull, err = f.GitHub.OpenPull(ctx, r.Repo, ask)
+	}
 	if !errors.Is(err, domain.ErrExists) {
 		return pull, err
 	}
@@ -291,7 +297,11 @@ func (f *Function) rerun(ctx context.Context, w domain.Work, p payload) (domain.
 		return domain.Outcome{}, fmt.Errorf("read the run: %w", err)
 	}
 	if run.Attempt < r.RunAttempt {
-		if err := f.GitHub.RerunFailedJobs(ctx, repo, r.RunID); err != nil {
+		err := f.GitHub.RerunFailedJobs(ctx, repo, r.RunID)
+		if errors.Is(err, domain.ErrExists) {
+			return domain.Outcome{Again: f.Now().Add(f.Timing.Soon)}, nil // somebody did just now
+		}
+		if err != nil {
 			if refusal := asRefusal(err); refusal != nil {
 				return f.refuseIntent(w, r, refusal, nil)
 			}

@@ -14,34 +14,6 @@ import (
 	"github.com/mlops-bot/mlops-bot/shared/store"
 )
 
-// forge is GitHub as the functions see it: the adapter's answers cut down to
-// what their interfaces name.
-type forge struct{ *github.Client }
-
-// CommitFiles makes a commit and returns its SHA.
-func (f forge) CommitFiles(ctx context.Context, repo domain.Repo, req domain.CommitRequest) (string, error) {
-	sha, _, err := f.Client.CommitFiles(ctx, repo, req)
-	return sha, err
-}
-
-// FindIssue finds an issue of the bot's by its marker and returns its page.
-func (f forge) FindIssue(ctx context.Context, repo domain.Repo, marker string) (string, bool, error) {
-	issue, found, err := f.Client.FindIssue(ctx, repo, marker)
-	return issue.HTMLURL, found, err
-}
-
-// OpenIssue opens an issue and returns its page.
-func (f forge) OpenIssue(ctx context.Context, repo domain.Repo, title, body string, labels []string) (string, error) {
-	issue, err := f.Client.OpenIssue(ctx, repo, title, body, labels)
-	return issue.HTMLURL, err
-}
-
-// UpsertComment writes the bot's sticky comment and returns its page.
-func (f forge) UpsertComment(ctx context.Context, repo domain.Repo, number int, marker, body string) (string, error) {
-	comment, _, err := f.Client.UpsertComment(ctx, repo, number, marker, body)
-	return comment.HTMLURL, err
-}
-
 // lookups are the store's queries in the form that the functions ask for.
 type lookups struct{ Store }
 

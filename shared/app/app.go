@@ -69,6 +69,7 @@ type storeReads interface {
 	Audit(ctx context.Context, f store.Filter) ([]store.AuditRecord, error)
 	Counters(ctx context.Context) ([]store.Counter, error)
 	Histograms(ctx context.Context) ([]store.Histogram, error)
+	ReleaseLease(ctx context.Context, name, holder string) error
 	TakeSlot(ctx context.Context, name string, now time.Time, spacing time.Duration) (time.Time, error)
 }
 
@@ -240,7 +241,7 @@ func (a *App) wire() error {
 			return err
 		}
 	}
-	gh, reads := forge{a.github}, lookups{a.store}
+	gh, reads := a.github, lookups{a.store}
 	if runs(config.Webhook) {
 		var err error
 		a.webhook, err = webhook.New(webhook.Deps{
@@ -310,7 +311,7 @@ func (a *App) dialGitHub(p github.Pacer) error {
 
 // channels are the ways to people that are configured; the pull request's
 // comment and the log need no setting.
-func (a *App) channels(gh forge) ([]notify.Channel, error) {
+func (a *App) channels(gh notify.Commenter) ([]notify.Channel, error) {
 	cfg := a.opts.Config.Notify
 	settings := []notify.Settings{{Provider: "comment"}, {Provider: "log"}}
 	if cfg.SlackURL != "" {

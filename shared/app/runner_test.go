@@ -1,0 +1,479 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	cloudevents "github.com/cloudevents/sdk-go/v2"
+	"github.com/google/go-cmp/cmp"
+	"go.opentelemetry.io/otel/trace/noop"
+	"go.uber.org/goleak"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+	"github.com/mlops-bot/mlops-bot/shared/events"
+	"github.com/mlops-bot/mlops-bot/shared/store"
+	"github.com/mlops-bot/mlops-bot/test/servers"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// clock is a clock that tests move.
+type clock struct{ at atomic.Int64 }
+
+func newClock() *clock {
+	c := &clock{}
+	c.at.Store(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC).UnixNano())
+	return c
+}
+func (c *clock) now() time.Time          { return time.Unix(0, c.at.Load()).UTC() }
+func (c *clock) advance(d time.Duration) { c.at.Add(int64(d)) }
+
+func openStore(t testing.TB, url string, now func() time.Time) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), url, store.Options{Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// scripted is a function whose handler and work are given by the test.
+type scripted struct {
+	name   string
+	handle func(context.Context, cloudevents.Event) (domain.Outcome, error)
+	work   func(context.Context, domain.Work) (domain.Outcome, error)
+}
+
+func (s scripted) Name() string { return s.name }
+func (s scripted) Handle(ctx context.Context, e cloudevents.Event) (domain.Outcome, error) {
+	return s.handle(ctx, e)
+}
+func (s scripted) Work(ctx context.Context, w domain.Work) (domain.Outcome, error) {
+	return s.work(ctx, w)
+}
+
+type published struct {
+	mu   sync.Mutex
+	envs []domain.Envelope
+	err  error
+}
+
+func (p *published) Publish(_ context.Context, envs ...domain.Envelope) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.envs = append(p.envs, envs...)
+	return p.err
+}
+
+func newRunner(fn Function, s *store.Store, p Publisher, now func() time.Time) *Runner {
+	return &Runner{fn: fn, store: s, publisher: p, now: now, log: slog.New(slog.DiscardHandler), tracer: noop.NewTracerProvider().Tracer("")}
+}
+
+func detected(t testing.TB, cause string, at time.Time) (domain.Envelope, cloudevents.Event) {
+	t.Helper()
+	env, err := events.New(events.Cause{ID: cause, Time: at}, events.IncidentDetected{Incident: events.Incident{InstallationID: 1, RepoID: 2, IncidentID: cause}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := events.Open(env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return env, e
+}
+
+// stores runs a test on both databases.
+func stores(t *testing.T, run func(t *testing.T, url string)) {
+	for _, kind := range []string{"sqlite", "postgres"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			url := "sqlite:" + t.TempDir() + "/bot.db"
+			if kind == "postgres" {
+				url = servers.Postgres(t)
+			}
+			run(t, url)
+		})
+	}
+}
+
+func TestOneEventManyTimesAtOnceIsHandledOnce(t *testing.T) {
+	t.Parallel()
+	stores(t, func(t *testing.T, url string) {
+		c := newClock()
+		s := openStore(t, url, c.now)
+		var done atomic.Int32
+		_, e := detected(t, "inc-1", c.now())
+		r := newRunner(scripted{
+			name: "repair",
+			handle: func(context.Context, cloudevents.Event) (domain.Outcome, error) {
+				return domain.Outcome{
+					Later:  []domain.Work{{Kind: "repair.once", Key: "k"}},
+					Counts: []domain.Count{{Name: "handled", Add: 1}},
+				}, nil
+			},
+			work: func(context.Context, domain.Work) (domain.Outcome, error) { done.Add(1); return domain.Outcome{}, nil },
+		}, s, &published{}, c.now)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				if err := r.Receive(t.Context(), e); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		counters, err := s.Counters(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(counters, func(c store.Counter) bool { return c.Name == "handled" })
+		if i < 0 || counters[i].Value != 1 || done.Load() != 1 {
+			t.Errorf("counted %+v, work done %d times", counters, done.Load())
+		}
+	})
+}
+
+func TestWorkThatFails(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		err    error
+		begun  int // within ten minutes, give or take one for the jitter of backoffs
+		buried bool
+	}{
+		"invalid":     {domain.Errorf(domain.Invalid, "x", "no"), 1, true},
+		"denied":      {domain.Errorf(domain.Denied, "x", "no"), 1, true},
+		"unsupported": {domain.Errorf(domain.Unsupported, "x", "no"), 1, true},
+		"bug":         {errors.New("no kind"), 5, true},
+		"transient":   {domain.Errorf(domain.Transient, "x", "later"), 9, false},
+		"rate limit":  {&domain.Error{Kind: domain.RateLimited, Op: "x", RetryAt: newClock().now().Add(9 * time.Minute)}, 2, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newClock()
+			s := openStore(t, "sqlite::memory:", c.now)
+			begun := 0
+			r := newRunner(scripted{name: "repair", work: func(context.Context, domain.Work) (domain.Outcome, error) {
+				begun++
+				if name == "rate limit" && begun > 1 {
+					return domain.Outcome{}, nil
+				}
+				return domain.Outcome{}, tt.err
+			}}, s, &published{}, c.now)
+			if err := s.AddWork(t.Context(), domain.Work{Kind: "repair.x", Key: "k"}); err != nil {
+				t.Fatal(err)
+			}
+			for range 600 {
+				r.Drain(t.Context())
+				c.advance(time.Second)
+			}
+			letters, err := s.DeadLetters(t.Context(), 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slack := 0
+			if name == "transient" {
+				slack = 1
+			}
+			if max(begun-tt.begun, tt.begun-begun) > slack || (len(letters) == 1) != tt.buried {
+				t.Errorf("begun %d times, want %d; dead letters %+v", begun, tt.begun, letters)
+			}
+		})
+	}
+}
+
+func TestWorkOfAProcessThatDiedIsTakenUp(t *testing.T) {
+	t.Parallel()
+	stores(t, func(t *testing.T, url string) {
+		c := newClock()
+		s := openStore(t, url, c.now)
+		if err := s.AddWork(t.Context(), domain.Work{Kind: "repair.x", Key: "k"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.ClaimWork(t.Context(), "repair", c.now(), leaseTime, 1); err != nil {
+			t.Fatal(err) // and the process dies
+		}
+		done := 0
+		r := newRunner(scripted{name: "repair", work: func(context.Context, domain.Work) (domain.Outcome, error) {
+			done++
+			return domain.Outcome{}, nil
+		}}, s, &published{}, c.now)
+		r.Drain(t.Context())
+		if done != 0 {
+			t.Fatal("leased work was begun a second time")
+		}
+		c.advance(leaseTime + time.Second)
+		r.Drain(t.Context())
+		r.Drain(t.Context())
+		if done != 1 {
+			t.Errorf("done %d times", done)
+		}
+	})
+}
+
+func TestEventsSurviveABrokerThatIsAway(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	s := openStore(t, "sqlite::memory:", c.now)
+	p := &published{err: domain.Errorf(domain.Transient, "publish", "away")}
+	env, _ := detected(t, "inc-1", c.now())
+	r := newRunner(scripted{name: "detect", work: func(context.Context, domain.Work) (domain.Outcome, error) {
+		return domain.Outcome{Events: []domain.Envelope{env}}, nil
+	}}, s, p, c.now)
+	if err := s.AddWork(t.Context(), domain.Work{Kind: "detect.x", Key: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	r.Drain(t.Context())
+	p.err, p.envs = nil, nil
+	h := &housekeeper{store: s, publisher: p, now: c.now, log: slog.New(slog.DiscardHandler), retention: time.Hour}
+	tick := func() {
+		c.advance(time.Minute)
+		te, err := events.New(events.Cause{ID: c.now().String(), Time: c.now()}, events.Tick{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, _ := events.Open(te)
+		h.tick(t.Context(), e)
+	}
+	tick()
+	if len(p.envs) != 1 || p.envs[0].ID != env.ID || !cmp.Equal(p.envs[0].Consumers, []string{"notify", "repair"}) {
+		t.Fatalf("published %+v", p.envs)
+	}
+	tick()
+	if len(p.envs) != 1 {
+		t.Errorf("published again after a minute: %+v", p.envs)
+	}
+	// One consumer handles it; the other's copy is lost and comes again.
+	if err := s.Commit(t.Context(), store.Cause{Consumer: "notify", EventID: env.ID, EventType: env.Type}, domain.Outcome{}, c.now()); err != nil {
+		t.Fatal(err)
+	}
+	c.advance(republishAfter)
+	tick()
+	if len(p.envs) != 2 || !cmp.Equal(p.envs[1].Consumers, []string{"repair"}) {
+		t.Fatalf("published %+v", p.envs)
+	}
+	if err := s.Commit(t.Context(), store.Cause{Consumer: "repair", EventID: env.ID, EventType: env.Type}, domain.Outcome{}, c.now()); err != nil {
+		t.Fatal(err)
+	}
+	c.advance(republishAfter)
+	tick()
+	if len(p.envs) != 2 {
+		t.Errorf("published after everybody has handled it: %+v", p.envs[2:])
+	}
+}
+
+func TestTickWakesTheOwnersOfDueWork(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	s := openStore(t, "sqlite::memory:", c.now)
+	if err := s.AddWork(t.Context(), domain.Work{Kind: "repair.x", Key: "k"}, domain.Work{Kind: "notify.x", Key: "k", NotBefore: c.now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	p := &published{}
+	h := &housekeeper{store: s, publisher: p, now: c.now, log: slog.New(slog.DiscardHandler)}
+	te, _ := events.New(events.Cause{ID: "tick", Time: c.now()}, events.Tick{})
+	e, _ := events.Open(te)
+	if err := h.wake(t.Context(), e); err != nil {
+		t.Fatal(err)
+	}
+	if len(p.envs) != 1 || !cmp.Equal(p.envs[0].Consumers, []string{"repair"}) {
+		t.Errorf("published %+v", p.envs)
+	}
+}
+
+func TestBroker(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		err   error
+		tries int
+		dead  bool
+	}{
+		"handled":     {nil, 1, false},
+		"invalid":     {domain.Errorf(domain.Invalid, "x", "no"), 1, true},
+		"transient":   {domain.Errorf(domain.Transient, "x", "later"), 3, true},
+		"bug":         {errors.New("x"), 3, true},
+		"unsupported": {domain.Errorf(domain.Unsupported, "x", "no"), 1, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newClock()
+			s := openStore(t, "sqlite::memory:", c.now)
+			b := newBroker(Delivery{Retries: 2, Backoff: time.Millisecond}, nil, s, c.now, slog.New(slog.DiscardHandler))
+			var tries atomic.Int32
+			reached := make(chan struct{}, 16)
+			b.Start(map[string]Receiver{"repair": func(context.Context, cloudevents.Event) error {
+				tries.Add(1)
+				reached <- struct{}{}
+				return tt.err
+			}})
+			env, _ := detected(t, "inc-1", c.now())
+			if err := b.Publish(t.Context(), env); err != nil {
+				t.Fatal(err)
+			}
+			for range tt.tries {
+				<-reached
+			}
+			var letters []store.DeadLetter
+			for deadline := time.Now().Add(10 * time.Second); tt.dead && len(letters) == 0 && time.Now().Before(deadline); {
+				var err error
+				if letters, err = s.DeadLetters(t.Context(), 5); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.Stop()
+			if int(tries.Load()) != tt.tries || (len(letters) == 1) != tt.dead {
+				t.Errorf("%d tries, dead letters %+v", tries.Load(), letters)
+			}
+			if err := b.Publish(t.Context(), env); domain.KindOf(err) != domain.Transient {
+				t.Errorf("publishing to a stopped broker: %v", err)
+			}
+		})
+	}
+}
+
+func TestBrokerDuplicatesLosesAndShuffles(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	s := openStore(t, "sqlite::memory:", c.now)
+	var n atomic.Int32
+	chaos := func(domain.Envelope, string) (int, time.Duration) {
+		i := n.Add(1)
+		return int(i) % 3, time.Duration(5-i%5) * time.Millisecond
+	}
+	b := newBroker(Delivery{}, chaos, s, c.now, slog.New(slog.DiscardHandler))
+	var mu sync.Mutex
+	var order []string
+	all := make(chan struct{})
+	want := 0
+	for i := 1; i <= 30; i++ {
+		want += i % 3
+	}
+	b.Start(map[string]Receiver{"repair": func(_ context.Context, e cloudevents.Event) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if order = append(order, e.ID()); len(order) == want {
+			close(all)
+		}
+		return nil
+	}})
+	for i := range 30 {
+		env, _ := detected(t, fmt.Sprint("inc-", i), c.now())
+		env.Consumers = []string{"repair"}
+		if err := b.Publish(t.Context(), env); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-all
+	b.Stop()
+	distinct := slices.Clone(order)
+	slices.Sort(distinct)
+	if distinct = slices.Compact(distinct); len(order) != want || len(distinct) != 20 {
+		t.Errorf("%d deliveries of %d events", len(order), len(distinct))
+	}
+}
+
+// TestEventsOverHTTP sends an event as a function does in a cluster and checks
+// the status that each kind of error gives.
+func TestEventsOverHTTP(t *testing.T) {
+	t.Parallel()
+	for kind, ok := range map[domain.ErrKind]bool{"": true, domain.Invalid: false, domain.Transient: false} {
+		t.Run("kind "+string(kind), func(t *testing.T) {
+			t.Parallel()
+			var got cloudevents.Event
+			h, err := receiveHandler(func(_ context.Context, e cloudevents.Event) error {
+				got = e
+				if kind == "" {
+					return nil
+				}
+				return domain.Errorf(kind, "x", "no")
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			srv := httptest.NewServer(h)
+			defer srv.Close()
+			env, e := detected(t, "inc-1", newClock().now())
+			if err := newHTTPPublisher(srv.URL).Publish(t.Context(), env); (err == nil) != ok {
+				t.Errorf("publish: %v", err)
+			}
+			if got.ID() != e.ID() || got.Type() != e.Type() || string(got.Data()) != string(e.Data()) {
+				t.Errorf("got %v", got)
+			}
+			resp, err := srv.Client().Post(srv.URL, "application/cloudevents+json", bytes.NewReader(env.JSON))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if want := domain.HTTPStatus(kind); resp.StatusCode != want {
+				t.Errorf("status %d, want %d", resp.StatusCode, want)
+			}
+		})
+	}
+}
+
+func TestPacer(t *testing.T) {
+	t.Parallel()
+	stores(t, func(t *testing.T, url string) {
+		s := openStore(t, url, time.Now)
+		const spacing = 20 * time.Millisecond
+		var mu sync.Mutex
+		var starts []time.Time
+		inside := 0
+		var wg sync.WaitGroup
+		for range 5 {
+			p := &pacer{store: s, spacing: spacing, now: time.Now}
+			wg.Go(func() {
+				done, err := p.Wait(t.Context(), 7)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				inside++
+				if inside > 1 {
+					t.Error("two writes at once")
+				}
+				starts = append(starts, time.Now())
+				mu.Unlock()
+				mu.Lock()
+				inside--
+				mu.Unlock()
+				done()
+			})
+		}
+		wg.Wait()
+		slices.SortFunc(starts, time.Time.Compare)
+		for i := 1; i < len(starts); i++ {
+			if gap := starts[i].Sub(starts[i-1]); gap < spacing-2*time.Millisecond {
+				t.Errorf("writes only %s apart", gap)
+			}
+		}
+		// Somebody holds the turn: a caller that can't wait is told so.
+		if _, err := s.AcquireLease(t.Context(), "mutate/8", "other", time.Now(), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+		defer cancel()
+		if _, err := (&pacer{store: s, spacing: spacing, now: time.Now}).Wait(ctx, 8); domain.KindOf(err) != domain.Transient {
+			t.Errorf("waiting for a held turn: %v", err)
+		}
+	})
+}
