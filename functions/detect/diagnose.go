@@ -50,7 +50,7 @@ type Explanation struct {
 	CutLines  int  `json:"cut_lines,omitempty"`
 }
 
-var catalogue = sync.OnceValue(func() *rules.Catalogue { return rules.NewCatalogue(rules.All()) })
+var catalogue = sync.OnceValues(func() (*rules.Catalogue, error) { return rules.NewCatalogue(rules.All()) })
 
 // Diagnose reads a log and says why the job failed: category "unknown" with
 // confidence 0 where nothing in the log shows it. It fails only where the
@@ -64,7 +64,11 @@ func Diagnose(ctx context.Context, in Input) (domain.Diagnosis, Explanation, err
 	if err != nil {
 		return domain.Diagnosis{}, Explanation{}, err
 	}
-	scanner := catalogue().NewScanner()
+	cat, err := catalogue()
+	if err != nil {
+		return domain.Diagnosis{}, Explanation{}, domain.Errorf(domain.Bug, "prepare the catalogue", "%w", err)
+	}
+	scanner := cat.NewScanner()
 	for n := 0; ; n++ {
 		if n%4096 == 0 && ctx.Err() != nil {
 			return domain.Diagnosis{}, Explanation{}, fmt.Errorf("read the log: %w", context.Cause(ctx))

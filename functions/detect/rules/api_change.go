@@ -11,10 +11,6 @@ func apiChange() *Rule {
 		ID: "api-change", Category: "api-change",
 		Title:    "The code and a dependency's API do not fit",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit, Confidence: 0.85,
-		Keywords: []string{
-			"cannot import name ", " has no attribute ", "unexpected keyword argument", "TypeError: ", "has been removed", "was removed in", "no longer supported", "have been removed", "No module named '",
-			"PydanticUserError", "PydanticImportError", "InvalidParameterError", "got multiple values for", "has been moved to",
-		},
 		Last: true,
 		Patterns: patterns(
 			exc+`ImportError: cannot import name '(?P<symbol>\w+)' from (?P<partial>partially initialized module )?'(?P<module>[\w.]+)'(?: \((?P<path>[^)]*)\))?`,

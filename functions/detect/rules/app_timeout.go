@@ -11,8 +11,7 @@ func appTimeout() *Rule {
 		ID: "app-timeout", Category: "app-timeout",
 		Title:    "A test or program gave up waiting",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankCode + 5, Confidence: 0.88,
-		Keywords: []string{"Timeout >", "Exceeded timeout of ", "Timeout of ", "TimeoutExpired: ", "timed out", "TimeoutError", "Timeout ", "+ Timeout +", "panic: test timed out after"},
-		Last:     true,
+		Last: true,
 		Patterns: patterns(
 			`^E +Failed: Timeout (?:\(?>)(?P<seconds>[\d.]+)s`,
 			`^\++ Timeout \++$`,
@@ -20,7 +19,7 @@ func appTimeout() *Rule {
 			`Timeout of (?P<ms>\d+)ms exceeded`,
 			exc+`subprocess\.TimeoutExpired: Command .* timed out after (?P<seconds>[\d.]+) seconds`,
 			`panic: test timed out after (?P<duration>\S+)`,
-			`(?i)\b(?:attempts?|retries|tries)\b.{0,40}\b(?:failed|exhausted|exceeded)\b.*\btimed out\b`,
+			`\b(?:[Aa]ttempts?|[Rr]etries|tries)\b.{0,40}\b(?:failed|exhausted|exceeded)\b.*\btimed out\b`,
 			exc+`(?:playwright\.\S*|selenium\.\S*)?(?:TimeoutError|TimeoutException): (?:.*Timeout (?P<ms>\d+)ms exceeded)?`,
 			exc+`(?:asyncio\.(?:exceptions\.)?|concurrent\.futures\.(?:_base\.)?|builtins\.)TimeoutError\b`,
 			exc+`TimeoutError(?::.*)?$`,

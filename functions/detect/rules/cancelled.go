@@ -12,7 +12,6 @@ func cancelledRun() *Rule {
 		ID: "cancelled", Category: "cancelled",
 		Title:    "The job was cancelled",
 		Severity: Low, Remedy: domain.RemedyNone, Rank: RankAftermath, Confidence: 0.8,
-		Keywords: []string{"The operation was canceled.", "Canceling since a higher priority waiting request for", "The run was canceled by"},
 		Patterns: patterns(
 			`^The operation was canceled\.`,
 			`Canceling since a higher priority waiting request for`,
@@ -29,7 +28,6 @@ func cancelledBySibling() *Rule {
 		ID: "cancelled-by-sibling", Category: "cancelled-by-sibling",
 		Title:    "The job was cancelled because another one failed",
 		Severity: Low, Remedy: domain.RemedyNone, Rank: RankAftermath + 1, Confidence: 0.95,
-		Keywords: []string{"The job was canceled because", "The strategy configuration was canceled because"},
 		Patterns: patterns(`The (?:job|strategy configuration) was canceled because "(?P<job>[^"]+)" failed`),
 		Keys:     []string{"job"},
 	}

@@ -11,11 +11,6 @@ func codeError() *Rule {
 		ID: "code-error", Category: "code-error",
 		Title:    "The repository's own code is wrong",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode, Confidence: 0.85,
-		Keywords: []string{
-			"NameError: ", "AttributeError: ", "TypeError: ", "UnboundLocalError: ", "No module named ", "cannot import name ", "ReferenceError: ", "IndexError: ", "ZeroDivisionError: ", "RecursionError: ",
-			"attempted relative import", "Cannot find module ", "ERR_MODULE_NOT_FOUND", "ERR_REQUIRE_ESM", "Cannot use import", "is not defined", "ValueError: ", "KeyError: ", "RuntimeError: ", "AssertionError", "NotImplementedError",
-			"Cannot use 'import",
-		},
 		Patterns: patterns(
 			exc+`(?:ModuleNotFoundError|ImportError): No module named '?(?P<module>[\w.]+)'?`,
 			exc+`(?P<exception>ImportError): (?:attempted relative import|cannot import name '\w+' from (?:partially initialized module )?'(?P<module>[\w.]+)')`,
@@ -106,10 +101,10 @@ func tracebackNear(w *Window) bool {
 		if !ok {
 			return false
 		}
-		if tracebackAt.MatchString(t) {
+		if strings.Contains(t, tracebackHead) {
 			return true
 		}
-		if t == "" || t[0] != ' ' && !plainFrame.MatchString(t) && i < -60 {
+		if t == "" || t[0] != ' ' && plainFrameOf(t) == nil && i < -60 {
 			return false
 		}
 	}

@@ -11,7 +11,6 @@ func compileError() *Rule {
 		ID: "compile-error", Category: "compile-error",
 		Title:    "A compiler or build tool failed on the code",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode + 2, Confidence: 0.9,
-		Keywords: []string{": error: ", ": error C", "Execution failed for task", "error[E", "COMPILATION ERROR", "Build failed with an exception", "[build failed]", ": undefined reference to", "Failed to compile", "Rollup failed to resolve import", "undefined: ", "CMake Error at", "requires libraries and applications that", "Module not found: ", "nvcc fatal"},
 		Patterns: patterns(
 			`^(?P<file>\S+\.(?:c|cc|cpp|cxx|cu|cuh|h|hpp|m|mm|swift|kt|kts)):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: `,
 			`^(?P<file>\S+\.(?:c|cc|cpp|cxx|cu|h|hpp|cs))\((?P<line>\d+)(?:,\d+)?\): error (?:C|CS)\d+`,

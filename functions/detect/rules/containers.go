@@ -11,7 +11,6 @@ func containerImageNotFound() *Rule {
 		ID: "container-image-not-found", Category: "container-image-not-found",
 		Title:    "A container image or tag does not exist",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup, Confidence: 0.94,
-		Keywords: []string{"manifest unknown", "pull access denied for", "not found: manifest", "ailed to resolve source metadata for ", "ErrImagePull", "ImagePullBackOff", "no match for platform in manifest"},
 		Patterns: patterns(
 			`manifest for (?P<image>\S+) not found`,
 			`pull access denied for (?P<image>[^,\s]+)`,
@@ -35,7 +34,6 @@ func containerPermission() *Rule {
 		ID: "container-permission", Category: "container-permission",
 		Title:    "The container engine refuses access",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 1, Confidence: 0.95,
-		Keywords: []string{"to the Docker daemon socket", "docker.sock: connect: permission denied", "connect to the docker API at"},
 		Patterns: patterns(
 			`permission denied while trying to connect to the (?:Docker daemon socket|docker API)`,
 			`docker\.sock: connect: permission denied`,

@@ -14,11 +14,6 @@ func credentialsMissing() *Rule {
 		ID: "credentials-missing", Category: "credentials-missing",
 		Title:    "A credential is not set",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup - 1, Confidence: 0.93,
-		Keywords: []string{
-			"nable to locate credentials", "NoCredentialsError", "Could not load credentials from any providers", "Credentials could not be loaded", "efault credentials were not found", "Input required and not supplied: ",
-			"KeyError: '", "api_key client option must be set", "environment variable", "Username and password required", "api_key not configured", "No API key configured", "must specify exactly one of",
-			"could not read Username for", "Unable to configure API key", "No API-Key", "not supplied: ", "is required but not set", "credentials were not provided", "is not set",
-		},
 		Last: true,
 		Patterns: patterns(
 			`[Uu]nable to locate credentials|NoCredentialsError`,
@@ -31,9 +26,9 @@ func credentialsMissing() *Rule {
 			`wandb: ERROR api_key not configured|wandb\.errors\.\S*: api_key not configured|No API key configured\. Use`,
 			`must specify exactly one of .?"?(?:workload_identity_provider|credentials_json)`,
 			`fatal: could not read Username for '(?P<name>[^']+)'`,
-			`(?i)(?:error|fatal|exception|failed|missing)\b.*\b(?P<name>(?-i:`+credentialName+`))\b.{0,30}(?:environment variable|is not set|not set\b|is required but not set|must be set|not found in environment)`,
-			`(?i)^(?:error: )?(?:the )?(?:environment variable |secret |env var )['"\x60]?(?P<name>(?-i:`+credentialName+`))['"\x60]? (?:is not set|is required|must be set|not set|is missing)`,
-			`(?i)(?:azure|azuread|login).*credentials were not provided`,
+			`(?i:error|fatal|exception|failed|missing)\b.*\b(?P<name>`+credentialName+`)\b.{0,30}(?:environment variable|is not set|not set\b|is required but not set|must be set|not found in environment)`,
+			`^(?:(?i:error): )?(?:[Tt]he )?(?:[Ee]nvironment variable |[Ss]ecret |env var )['"\x60]?(?P<name>`+credentialName+`)['"\x60]? (?:is not set|is required|must be set|not set|is missing)`,
+			`(?i:azure|azuread|login).*credentials were not provided`,
 		),
 		Keys: []string{"name"},
 		Refine: func(w *Window, m *Match) bool {
@@ -55,11 +50,6 @@ func credentialsExpired() *Rule {
 		ID: "credentials-expired", Category: "credentials-expired",
 		Title:    "A credential is not valid any more",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup, Confidence: 0.93,
-		Keywords: []string{
-			"security token included in the request is", "ExpiredToken", "InvalidClientTokenId", "Bad credentials", "certificate has expired", "oken has expired", "oken is expired", "invalid_grant", "InvalidAccessKeyId",
-			"Incorrect API key provided", "authentication information", "Authentication failed for 'https", "incorrect username or password", "SignatureDoesNotMatch", "Invalid or expired token", "invalid_client", "Invalid API key", "Invalid user token",
-			"UnrecognizedClientException", "nauthorized: authentication required", "AADSTS",
-		},
 		Last: true,
 		Patterns: patterns(
 			`[Tt]he security token included in the request is (?:invalid|expired)`,
@@ -96,10 +86,6 @@ func credentialsDenied() *Rule {
 		ID: "credentials-denied", Category: "credentials-denied",
 		Title:    "Valid credentials without the right to do it",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup - 2, Confidence: 0.9,
-		Keywords: []string{
-			"AccessDenied", "is not authorized to perform", "ot authorized to perform sts:AssumeRoleWithWebIdentity", "denied on resource", "AuthorizationFailed", "isn't allowed to upload to project", "does not have storage.",
-			"requested access to the resource is denied", "AuthorizationPermissionMismatch", "does not have permission", "Permission 'iam", "insufficient authentication scopes",
-		},
 		Last: true,
 		Patterns: patterns(
 			`\((?:AccessDenied|AccessDeniedException|UnauthorizedOperation)\) when calling`,

@@ -7,10 +7,6 @@ func cudaOOM() *Rule {
 		ID: "cuda-oom", Category: "cuda-oom",
 		Title:    "GPU memory ran out",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 2, Confidence: 0.97,
-		Keywords: []string{
-			"out of memory", "OutOfMemoryError: ", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "OOM when allocating tensor", "cudaErrorMemoryAllocation",
-			"Out of memory while trying to allocate", "Out of memory allocating", "CUDA_ERROR_OUT_OF_MEMORY",
-		},
 		Patterns: patterns(
 			`(?:RuntimeError|OutOfMemoryError|AcceleratorError)[:*]* ?.{0,40}(?:CUDA|HIP|XPU|MPS backend)(?: error:)? out of memory\.?\*{0,2}(?: Tried to allocate (?P<asked_bytes>[\d.]+ [KMGT]?i?B))?`,
 			`CUDA out of memory\.\*{0,2} Tried to allocate (?P<asked_bytes>[\d.]+ [KMGT]?i?B)`,

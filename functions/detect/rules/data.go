@@ -16,8 +16,7 @@ func dataMissing() *Rule {
 		ID: "data-missing", Category: "data-missing",
 		Title:    "A data file is not there",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 2, Confidence: 0.9,
-		Keywords: []string{"FileNotFoundError: ", "NoSuchKey", "specified key does not exist", "ailed to pull data from the cloud", "NoSuchBucket", "missing-files", "Could not open file", "does not exist on the remote", "No such object: "},
-		Last:     true,
+		Last: true,
 		Patterns: patterns(
 			exc+`FileNotFoundError: (?:\[Errno 2\] )?(?:No such file or directory: |.*?[:\s])['"]?(?P<path>[^'"\s]+)['"]?`,
 			`\(NoSuchKey\)|\bNoSuchKey: |The specified key does not exist`,
@@ -46,8 +45,7 @@ func configMissing() *Rule {
 		ID: "config-missing", Category: "config-missing",
 		Title:    "A configuration is not there",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 2, Confidence: 0.88,
-		Keywords: []string{"FileNotFoundError: ", "not found for signing", "MissingConfigException", "Missing mandatory value", "ConfigAttributeError", "ConfigKeyError", "MissingMandatoryValue", "KeyError: '", "UndefinedValueError", "ImproperlyConfigured", "onfig file not found", "No configuration file found"},
-		Last:     true,
+		Last: true,
 		Patterns: patterns(
 			exc+`FileNotFoundError: (?:\[Errno 2\] )?(?:No such file or directory: |.*?[:\s])['"]?(?P<file>[^'"\s]+)['"]?`,
 			`(?:Keystore|Key store) file '(?P<file>[^']+)' not found for signing`,
@@ -56,7 +54,7 @@ func configMissing() *Rule {
 			exc+`(?:decouple\.)?UndefinedValueError: (?P<key>\w+) not found`,
 			exc+`(?:django\.core\.exceptions\.)?ImproperlyConfigured: .*?(?P<key>[A-Z][A-Z_0-9]+)`,
 			exc+`KeyError: '(?P<key>[A-Z][A-Z0-9]*_[A-Z0-9_]+)'`,
-			`(?i)^(?:error|fatal)\b.*config(?:uration)? file (?:not found|does not exist):? ?(?P<file>\S*)`,
+			`^(?i:error|fatal)\b.*[Cc]onfig(?:uration)? file (?:not found|does not exist):? ?(?P<file>\S*)`,
 		),
 		Keys: []string{"key", "file"},
 		Refine: func(w *Window, m *Match) bool {
@@ -87,12 +85,11 @@ func dataDownloadFailed() *Rule {
 		ID: "data-download-failed", Category: "data-download-failed",
 		Title:    "A data set's download or its checksum failed",
 		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankFit + 1, Confidence: 0.92,
-		Keywords: []string{"NonMatchingChecksumError", "ChecksumError", "not found or corrupted", "ExpectedMoreDownloadedFiles", "ownloaded file is corrupted", "hash of downloaded file", "does not match the known hash", "ataset download failed", "Error downloading data", "BadZipFile"},
 		Patterns: patterns(
 			`(?:NonMatchingChecksumError|ExpectedMoreDownloadedFiles\w*): ?(?P<url>https?://\S+)?`,
 			exc+`RuntimeError: (?:Dataset|File) not found or corrupted`,
 			`(?:SHA256|MD5|SHA1|[Hh]ash) hash of downloaded file .* does not match the known hash`,
-			`(?i)^.{0,40}(?:error|failed).{0,40}dataset download failed`,
+			`^.{0,40}(?i:error|failed).{0,40}[Dd]ataset download failed`,
 			exc+`zipfile\.BadZipFile: File is not a zip file`,
 		),
 		Keys: []string{"url"},
@@ -104,10 +101,6 @@ func dataSchema() *Rule {
 		ID: "data-schema", Category: "data-schema",
 		Title:    "Data does not have the expected columns or types",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1, Confidence: 0.88,
-		Keywords: []string{
-			"not in index\"", "] are in the [", "SchemaError", "SchemaErrors", "ParserError", "could not convert string to float", "Length mismatch: Expected axis", "KeyError: ", "features as input", "eature names should match", "Input X contains NaN", "contains NaN",
-			"Validation failed", "columns are missing", "issing columns", "issing required columns", "Usecols do not match columns",
-		},
 		Last: true,
 		Patterns: patterns(
 			exc+`KeyError: "?(?:\['(?P<column>[^']+)'.*\] not in index|None of \[.*\] are in the \[columns\])`,
@@ -145,8 +138,7 @@ func databaseSchema() *Rule {
 		ID: "database-schema", Category: "database-schema",
 		Title:    "A table or migration is missing",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1, Confidence: 0.92,
-		Keywords: []string{"relation \"", "no such table: ", "' doesn't exist", "UndefinedTable", "Can't locate revision identified by", "no such column: ", "Target database is not up to date", "UndefinedColumn"},
-		Last:     true,
+		Last: true,
 		Patterns: patterns(
 			exc+`(?:[\w.()]+ )*(?:[\w.]*(?:Error|UndefinedTable\)?|UndefinedTableError)):? .*relation "(?P<table>[^"]+)" does not exist`,
 			exc+`(?:[\w.]*(?:Error|Exception)):? .*no such table: (?P<table>[\w.]+)`,
@@ -164,8 +156,7 @@ func experimentTracker() *Rule {
 		ID: "experiment-tracker-unreachable", Category: "experiment-tracker-unreachable",
 		Title:    "The experiment tracker can't be reached",
 		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankSetup - 3, Confidence: 0.93,
-		Keywords: []string{"API request to http", "wandb: ERROR Error while calling W&B API", "wandb.errors.CommError", "wandb.sdk.lib.retry", "NeptuneConnectionLostException", "/api/2.0/mlflow", "ould not connect to the tracking server", "wandb: Network error"},
-		Last:     true,
+		Last: true,
 		Patterns: patterns(
 			exc+`mlflow\.exceptions\.MlflowException: API request to (?P<url>http\S+) failed`,
 			exc+`mlflow\.exceptions\.\w+: .*(?:timed out|[Mm]ax retries|[Cc]onnection|50[234])`,
@@ -194,7 +185,6 @@ func notebookFailed() *Rule {
 		ID: "notebook-failed", Category: "notebook-failed",
 		Title:    "A notebook stopped at a cell",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest + 3, Confidence: 0.9,
-		Keywords: []string{"PapermillExecutionError", "CellExecutionError", "Exception encountered at \"In ["},
 		Patterns: patterns(
 			`Exception encountered at "In \[(?P<cell>\d+)\]"`,
 			exc+`(?:papermill\.exceptions\.)?PapermillExecutionError`,

@@ -12,11 +12,6 @@ func dependencyConflict() *Rule {
 		ID: "dependency-conflict", Category: "dependency-conflict",
 		Title:    "No set of versions satisfies the requirements",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup, Confidence: 0.95,
-		Keywords: []string{
-			"ResolutionImpossible", "resolution-too-deep", "No solution found when resolving", "Cannot install ", "UnsatisfiableError",
-			"version solving failed", "ResolutionTooDeep", "could not resolve dependency", "unable to resolve dependency tree", "Could not solve for environment specs",
-			"nothing provides requested",
-		},
 		Patterns: patterns(
 			`ERROR: Cannot install (?P<constraints>.+)`,
 			`ERROR: ResolutionImpossible: for help visit`,

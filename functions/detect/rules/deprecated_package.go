@@ -7,7 +7,6 @@ func deprecatedPackage() *Rule {
 		ID: "deprecated-package", Category: "deprecated-package",
 		Title:    "The index refuses a deprecated package name",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup + 3, Confidence: 0.97,
-		Keywords: []string{"PyPI package is deprecated, use "},
 		Patterns: patterns(`The '(?P<package>[\w.-]+)' PyPI package is deprecated, use '(?P<replacement>[\w.-]+)'`),
 		Keys:     []string{"package"},
 	}

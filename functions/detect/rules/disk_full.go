@@ -11,7 +11,6 @@ func diskFull() *Rule {
 		ID: "disk-full", Category: "disk-full",
 		Title:    "The disk is full",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 5, Confidence: 0.97,
-		Keywords: []string{"o space left on device", "isk quota exceeded", "not enough space on the disk", "running out of disk space", "ot enough free disk space", "isk is full"},
 		Patterns: patterns(
 			`[Nn]o space left on device: '(?P<path>/[^']+)'`,
 			`(?P<path>/[\w./@+-]+)'?: [Nn]o space left on device`,

@@ -14,10 +14,6 @@ func format() *Rule {
 		ID: "format", Category: "format",
 		Title:    "Files are not formatted",
 		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle, Confidence: 0.93,
-		Keywords: []string{
-			"would be reformatted", "ould reformat", "....Failed", "Imports are incorrectly sorted", "Code style issues", "would have printed the following content", "files need formatting", "file needs formatting",
-			"not formatted", "not properly formatted", "gofmt", "[warn] ", "File is not `",
-		},
 		Patterns: patterns(
 			`^(?:\x{1f4a5} .*|Oh no! .*)?(?P<files>\d+) files? would be reformatted`,
 			`^would reformat (?P<files>\S+)`,

@@ -12,10 +12,6 @@ func tokenPermission() *Rule {
 		ID: "token-permission", Category: "token-permission",
 		Title:    "The workflow's token lacks a permission",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup + 5, Confidence: 0.96,
-		Keywords: []string{
-			"Resource not accessible by integration", "refusing to allow a GitHub App to create or update workflow", "GitHub Actions is not permitted to create or approve pull requests", "denied to github-actions[bot]",
-			"ACTIONS_ID_TOKEN_REQUEST_URL", "permission_denied: write_package", "refusing to allow an OAuth App", "Resource not accessible by personal access token",
-		},
 		Patterns: patterns(
 			`Resource not accessible by (?:integration|personal access token)`,
 			"refusing to allow a(?:n OAuth| GitHub) App to create or update (?P<permission>workflow)",
@@ -98,7 +94,6 @@ func workflowInvalid() *Rule {
 		ID: "workflow-invalid", Category: "workflow-invalid",
 		Title:    "The workflow refers to something that does not exist or does not parse",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner + 3, Confidence: 0.95,
-		Keywords: []string{"Invalid workflow file", "Unable to resolve action", "Can't find 'action.yml'", "The workflow is not valid", "Unrecognized named-value", "Unexpected value '", "The template is not valid", "Input required and not supplied: ", "error parsing called workflow"},
 		Patterns: patterns(
 			`Invalid workflow file: (?P<file>\S+?)(?:#L(?P<line>\d+))?$`,
 			"Unable to resolve action `?(?P<action>[^`,\\s]+)`?",
@@ -131,7 +126,6 @@ func artifactNotFound() *Rule {
 		ID: "artifact-not-found", Category: "artifact-not-found",
 		Title:    "An artifact that a step needs was not there",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankAftermath + 3, Confidence: 0.93,
-		Keywords: []string{"rtifact not found", "nable to find any artifacts", "No files were found with the provided path", "Couldn't combine from non-existent path", "No artifacts found", "No data to combine"},
 		Patterns: patterns(
 			`Artifact not found for name: (?P<artifact>.+)`,
 			`Unable to download artifact\(s\): Artifact not found for name: (?P<artifact>\S+)`,
@@ -155,7 +149,6 @@ func checkoutFailed() *Rule {
 		ID: "checkout-failed", Category: "checkout-failed",
 		Title:    "The checkout's ref, submodule or LFS object can't be had",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 3, Confidence: 0.93,
-		Keywords: []string{"couldn't find remote ref", "is not a tree: ", "not our ref", "A branch or tag with the name", "smudge filter lfs failed", "over its data quota", "into submodule path", "did not match any file(s) known to git", "Fetched in submodule path"},
 		Patterns: patterns(
 			`fatal: couldn't find remote ref (?P<ref>\S+)`,
 			`fatal: (?:reference|unable to read tree|remote error).*(?:is not a tree|not our ref):? ?(?P<ref>\S*)`,
@@ -174,7 +167,6 @@ func gitPushRejected() *Rule {
 		ID: "git-push-rejected", Category: "git-push-rejected",
 		Title:    "A push was refused",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 2, Confidence: 0.95,
-		Keywords: []string{"! [rejected]", "! [remote rejected]", "failed to push some refs to"},
 		Patterns: patterns(
 			`! \[(?:remote )?rejected\]\s+(?P<ref>\S+) `,
 			`error: failed to push some refs to`,
@@ -188,7 +180,6 @@ func gitConflict() *Rule {
 		ID: "git-conflict", Category: "git-conflict",
 		Title:    "A merge, rebase or cherry-pick conflicted",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 1, Confidence: 0.95,
-		Keywords: []string{"Merge conflict in ", "Automatic merge failed; fix conflicts", "error: could not apply "},
 		Patterns: patterns(
 			`^CONFLICT \([\w/ ]+\): Merge conflict in \S+`,
 			`^Automatic merge failed; fix conflicts`,
@@ -202,7 +193,6 @@ func dirtyCheckout() *Rule {
 		ID: "dirty-checkout", Category: "dirty-checkout",
 		Title:    "The working tree had changes",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 3, Confidence: 0.9,
-		Keywords: []string{"would be overwritten by ", "You have unstaged changes", "commit your changes or stash them", "ncommitted changes"},
 		Patterns: patterns(
 			`^error: (?:Your local changes to the following files|The following untracked working tree files) would be overwritten by`,
 			`^error: cannot (?:pull with rebase|rebase): You have unstaged changes`,
@@ -216,7 +206,6 @@ func runnerLost() *Rule {
 		ID: "runner-lost", Category: "runner-lost",
 		Title:    "The runner stopped answering",
 		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankResource - 1, Confidence: 0.92,
-		Keywords: []string{"runner has received a shutdown signal", "lost communication with the server", "hosted runner encountered an error while running your job", "runner service is stopped", "ot acquired by Runner"},
 		Patterns: patterns(
 			`The runner has received a shutdown signal`,
 			`(?:runner|Runner).{0,80}lost communication with the server`,

@@ -11,7 +11,6 @@ func cudaArchMismatch() *Rule {
 		ID: "cuda-arch-mismatch", Category: "cuda-arch-mismatch",
 		Title:    "The build has no kernels for this GPU",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankResource, Confidence: 0.95,
-		Keywords: []string{"no kernel image is available for execution", "not compatible with the current PyTorch installation", "CUDA_ERROR_NO_BINARY_FOR_GPU", "no longer supports this GPU"},
 		Patterns: patterns(
 			`no kernel image is available for execution on the device`,
 			`CUDA_ERROR_NO_BINARY_FOR_GPU`,
@@ -46,10 +45,6 @@ func cudaDriverMismatch() *Rule {
 		ID: "cuda-driver-mismatch", Category: "cuda-driver-mismatch",
 		Title:    "The GPU's driver and libraries do not fit",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankResource, Confidence: 0.93,
-		Keywords: []string{
-			"driver version is insufficient", "NVIDIA driver on your system is too old", "CUDNN_STATUS_NOT_INITIALIZED", "CUBLAS_STATUS_NOT_INITIALIZED", "unsupported toolchain", "cuDNN version incompatibility", "compiled against cuDNN",
-			"libcudnn", "libcublas", "libcudart", "libcusparse", "libnccl", "libnvrtc", "Driver/library version mismatch", "unsatisfied condition: cuda",
-		},
 		Patterns: patterns(
 			exc+`(?:[\w.]+: )*.*CUDA driver version is insufficient for CUDA runtime version`,
 			exc+`(?:\w+\.)*\w*Error: The NVIDIA driver on your system is too old \(found version (?P<driver>\d+)\)`,
@@ -69,10 +64,6 @@ func gpuUnavailable() *Rule {
 		ID: "gpu-unavailable", Category: "gpu-unavailable",
 		Title:    "The job expects a GPU and the runner has none",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankResource - 2, Confidence: 0.94,
-		Keywords: []string{
-			"Found no NVIDIA driver", "No CUDA GPUs are available", "not compiled with CUDA enabled", "with capabilities: [[gpu]]", "CUDA device but torch.cuda.is_available() is False", "No supported gpu backend found",
-			"nvidia-smi: command not found", "libcuda.so.1: cannot open", "couldn't communicate with the NVIDIA driver", "driver not loaded", "no CUDA-capable device is detected", "but CUDA is not available", "no NVIDIA GPU",
-		},
 		Patterns: patterns(
 			exc+`(?:\w+\.)*\w*Error: (?:Found no NVIDIA driver on your system|No CUDA GPUs are available|Attempting to deserialize object on a CUDA device but torch\.cuda\.is_available\(\) is False)`,
 			exc+`AssertionError: Torch not compiled with CUDA enabled`,
@@ -93,7 +84,6 @@ func ncclTimeout() *Rule {
 		ID: "nccl-timeout", Category: "nccl-timeout",
 		Title:    "A collective of distributed training timed out",
 		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankResource - 3, Confidence: 0.93,
-		Keywords: []string{"caught collective operation timeout", "NCCL communicator was aborted", "ncclSystemError", "ncclRemoteError", "ncclInternalError", "ncclUnhandledCudaError", "third_party/gloo", "NCCL error in"},
 		Patterns: patterns(
 			`\[Rank (?P<rank>\d+)\] Watchdog caught collective operation timeout`,
 			`Watchdog caught collective operation timeout`,
@@ -109,13 +99,12 @@ func nanLoss() *Rule {
 		ID: "nan-loss", Category: "nan-loss",
 		Title:    "The loss became NaN or infinite",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit, Confidence: 0.9,
-		Keywords: []string{"nan", "NaN", "Infinity", "infinite", "=inf", ": inf"},
 		Patterns: patterns(
 			exc+`(?:\w+\.)*\w*(?:Error|Exception|Exit)\b.*(?i:\b(?:loss|gradients?|grad_?norm|metric|weights?|logits)\b.{0,40}\b(?:nan|inf|infinite|infinity|non-finite)\b|\b(?:nan|infinite|inf) .{0,20}\b(?:loss|gradients?|metric)\b)`,
 			`Function '\w+Backward\d*' returned nan values`,
 			`FloatingPointError: .*(?i:nan|infinite)`,
-			`(?i)\bloss is (?:nan|inf|infinite|not finite)\b.*(?:stop|abort|exit|terminat)?`,
-			`(?i)(?:^|[\s|,{"'(\[])(?:train(?:ing)?[_/ ]?|val(?:idation)?[_/ ]?|valid[_/ ]|total[_/ ]?|avg[_/ ]?|mean[_/ ]?|eval[_/ ]?)?loss(?:['"])?\s?[=:]\s*['"]?(?:nan|-?inf(?:inity)?)\b`,
+			`\b[Ll]oss is (?:nan|NaN|NAN|inf|Inf|infinite|not finite)\b`,
+			`[Ll]oss(?:=|: |:| = |'?: |": )(?:nan|NaN|inf|-inf)\b`,
 		),
 		Keys: nil,
 		Refine: func(w *Window, m *Match) bool {
@@ -145,10 +134,9 @@ func trainingDiverged() *Rule {
 		ID: "training-diverged", Category: "training-diverged",
 		Title:    "Training diverged",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1, Confidence: 0.85,
-		Keywords: []string{"raining diverged", "oss diverged", "oss exploded", "raining has diverged", "loss explosion", "odel diverged"},
 		Patterns: patterns(
-			exc+`(?:\w+\.)*\w*(?:Error|Exception|Exit)\b.*(?i:(?:training|model|(?P<metric>\w*loss))(?: has)? (?:diverged|exploded)|loss explosion)`,
-			`(?i)^(?:error|fatal|critical)\b.*(?:training|model|(?P<metric>\w*loss))(?: has)? (?:diverged|exploded)`,
+			exc+`(?:\w+\.)*\w*(?:Error|Exception|Exit)\b.*(?:(?i:training|model|(?P<metric>\w*loss))(?: has)? (?:diverged|exploded)|[Ll]oss explosion)`,
+			`^(?i:error|fatal|critical)\b.*(?i:training|model|(?P<metric>\w*loss))(?: has)? (?:diverged|exploded)`,
 		),
 		Keys: []string{"metric"},
 	}
@@ -159,7 +147,6 @@ func dataloaderWorkerKilled() *Rule {
 		ID: "dataloader-worker-killed", Category: "dataloader-worker-killed",
 		Title:    "A DataLoader worker died",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 3, Confidence: 0.96,
-		Keywords: []string{"DataLoader worker (pid", "bus error encountered in worker", "insufficient shared memory", "unable to allocate shared memory", "unable to open shared memory object"},
 		Patterns: patterns(
 			`DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is killed by signal|exited unexpectedly)`,
 			`Unexpected bus error encountered in worker`,
@@ -186,7 +173,6 @@ func checkpointMismatch() *Rule {
 		ID: "checkpoint-mismatch", Category: "checkpoint-mismatch",
 		Title:    "A checkpoint does not fit the model",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit + 2, Confidence: 0.96,
-		Keywords: []string{"loading state_dict for ", "size mismatch for ", "in state_dict: ", "You are trying to load a weight file containing", "can't be loaded because the size", "of checkpoint are incompatible", "weights of the checkpoint mismatch", "Layer count mismatch when loading weights", "Weights only load failed"},
 		Patterns: patterns(
 			`Error\(s\) in loading state_dict for (?P<key>\w+)`,
 			`^\s*size mismatch for (?P<key>[\w.]+): copying a param`,
@@ -204,7 +190,6 @@ func workerLost() *Rule {
 		ID: "worker-lost", Category: "worker-lost",
 		Title:    "A worker of a distributed framework was lost",
 		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankResource - 4, Confidence: 0.9,
-		Keywords: []string{"KilledWorker", "WorkerCrashedError", "NodeDiedError", "ActorDiedError", "he actor died unexpectedly", "ActorUnavailableError", "TerminatedWorkerError", "BrokenProcessPool", "TPU worker", "ExecutorLostFailure", "Lost all workers"},
 		Patterns: patterns(
 			exc+`(?:distributed\.\S*)?KilledWorker: `,
 			exc+`ray\.exceptions\.(?:WorkerCrashedError|NodeDiedError|ActorDiedError|RayActorError|ActorUnavailableError|LocalRayletDiedError)\b`,

@@ -12,8 +12,7 @@ func hfHubRateLimit() *Rule {
 		ID: "hf-hub-rate-limit", Category: "hf-hub-rate-limit",
 		Title:    "The Hugging Face hub limits the rate of requests",
 		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankSetup + 1, Confidence: 0.96,
-		Keywords: []string{"429 Client Error", "We had to rate limit your IP", "429 Too Many Requests"},
-		Last:     true,
+		Last: true,
 		Patterns: patterns(
 			`429 Client Error: Too Many Requests for url: https://(?:[\w-]+\.)*(?:huggingface\.co|hf\.co)\b`,
 			`We had to rate limit your IP`,
@@ -27,8 +26,7 @@ func hfHubAuth() *Rule {
 		ID: "hf-hub-auth", Category: "hf-hub-auth",
 		Title:    "The Hugging Face hub refuses access to a repository",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 1, Confidence: 0.95,
-		Keywords: []string{"GatedRepoError", "RepositoryNotFoundError", "401 Client Error", "403 Client Error", "annot access gated repo", "is not a valid model identifier listed on", "404 Client Error"},
-		Last:     true,
+		Last: true,
 		Patterns: patterns(
 			exc+`(?:[\w.]+\.)?(?:GatedRepoError|RepositoryNotFoundError): `,
 			`(?:401|403) Client Error.*https://(?:[\w-]+\.)*(?:huggingface\.co|hf\.co)/(?:api/(?:models|datasets|spaces)/)?(?P<repo>(?:datasets/)?[\w.-]+/[\w.-]+)?`,
@@ -59,7 +57,6 @@ func hfHubInvalid() *Rule {
 		ID: "hf-hub-invalid", Category: "hf-hub-invalid",
 		Title:    "The Hugging Face hub refuses the content",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup, Confidence: 0.9,
-		Keywords: []string{"400 Client Error", "413 Client Error", "422 Client Error", "Invalid metadata in ", "pre-receive hook declined by huggingface"},
 		Patterns: patterns(
 			`(?:400|413|422) Client Error.*https://(?:[\w-]+\.)*huggingface\.co/api/(?:models|datasets|spaces)/(?P<repo>[\w.-]+/[\w.-]+)`,
 			exc+`ValueError: Invalid metadata in README\.md`,
@@ -73,8 +70,7 @@ func registryRateLimit() *Rule {
 		ID: "registry-rate-limit", Category: "registry-rate-limit",
 		Title:    "A registry limits the rate of requests",
 		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankSetup, Confidence: 0.95,
-		Keywords: []string{"toomanyrequests", "pull rate limit", "429 Too Many Requests", "HTTP error 429", "429 Client Error", "error E429", "ERR! E429", "code E429", "status: 429", "status code: 429", "returned error: 429", "error: 429", "status 429", "error code E429", "API rate limit exceeded", "secondary rate limit"},
-		Last:     true,
+		Last: true,
 		Patterns: patterns(
 			`\btoomanyrequests: `,
 			`You have reached your (?:unauthenticated )?pull rate limit`,

@@ -11,7 +11,6 @@ func jobTimeout() *Rule {
 		ID: "job-timeout", Category: "job-timeout",
 		Title:    "GitHub ended the job at its time limit",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner, Confidence: 0.97,
-		Keywords: []string{"has exceeded the maximum execution time of ", "has timed out after "},
 		Patterns: patterns(
 			`has exceeded the maximum execution time of (?:(?P<minutes>\d+) ?min|(?P<hours>\d+)h(?:(?P<rest>\d+)m)?|(?P<rest>\d+)m)`,
 			`The action '[^']*' has timed out after (?P<minutes>\d+) minutes`,

@@ -11,12 +11,10 @@ func lint() *Rule {
 		ID: "lint", Category: "lint",
 		Title:    "A linter found something",
 		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle + 2, Confidence: 0.9,
-		Keywords: []string{
-			".py:", " --> ", "] ", "problems (", "  error  ", "error • ", ".....Failed", "Found ", "rated at ", "(golangci-lint)", " E", " W", " F", " C", "lint/", "✖ ",
-		},
 		Patterns: patterns(
-			`^(?P<file>[\w./\\-]+\.(?:py|pyi|ipynb)):(?:cell \d+:)?(?P<line>\d+):\d+: (?P<code>[A-Z]{1,4}\d{3,4})\b`,
-			`^(?P<code>[A-Z]{1,4}\d{3,4}) (?:\[\*\] )?[A-Z\x60].*`,
+			`^(?P<file>[\w./\\-]+\.pyi?):(?P<line>\d+):\d+: (?P<code>[A-Z]{1,4}\d{3,4})\b`,
+			`^(?P<file>[\w./\\-]+\.ipynb):cell (?P<line>\d+):\d+:\d+: (?P<code>[A-Z]{1,4}\d{3,4})\b`,
+			`^\s*--> (?P<file>\S+?):(?P<line>\d+):\d+$`,
 			`^(?P<file>[\w./\\-]+\.py):(?P<line>\d+):\d+: (?P<code>[CREWF]\d{4}): .+\(`,
 			`^\s*(?P<line>\d+):\d+ +error +\S.* {2,}(?P<code>[@\w/-]+)\s*$`,
 			`^✖ \d+ problems? \([1-9]\d* errors?`,
@@ -35,17 +33,18 @@ func lint() *Rule {
 			case strings.HasPrefix(t, "Found "):
 				// ruff, biome and others; mypy says the same with "in N files".
 				m.Weak = true
-			case code != "" && m.Facts["file"] == "" && strings.HasPrefix(t, code):
-				// ruff's full form: the place stands on the next line.
-				next, ok := w.Text(1)
+			case strings.HasPrefix(strings.TrimSpace(t), "--> "):
+				// ruff's full form: the finding stands on the line above its place.
+				up, ok := w.Text(-1)
 				if !ok {
 					return false
 				}
-				p := ruffPlace.FindStringSubmatch(next)
+				p := ruffFinding.FindStringSubmatch(up)
 				if p == nil {
 					return false
 				}
-				m.Facts["file"], m.Facts["line"] = p[1], p[2]
+				m.Facts["code"], m.Facts["tool"] = p[1], "ruff"
+				w.Move(m, -1)
 			case strings.Contains(t, ".....Failed"):
 				m.Facts["tool"] = strings.TrimSpace(m.Facts["tool"])
 				if formatter.MatchString(m.Facts["tool"]) {
@@ -70,9 +69,6 @@ func lint() *Rule {
 				}
 				m.Facts["tool"] = "eslint"
 			}
-			if strings.HasPrefix(code, "I00") && !strings.Contains(t, "Failed") {
-				m.Facts["tool"] = "ruff"
-			}
 			if m.Facts["file"] != "" {
 				m.Facts["file"] = relative(m.Facts["file"])
 			}
@@ -82,6 +78,6 @@ func lint() *Rule {
 }
 
 var (
-	ruffPlace  = re(`^\s*--> (\S+?):(\d+):\d+$`)
-	eslintFile = re(`^(?:[A-Za-z]:)?[\w./\\@-]+\.[cm]?[jt]sx?$`)
+	ruffFinding = re(`^([A-Z]{1,4}\d{3,4}) (?:\[\*\] )?\S`)
+	eslintFile  = re(`^(?:[A-Za-z]:)?[\w./\\@-]+\.[cm]?[jt]sx?$`)
 )

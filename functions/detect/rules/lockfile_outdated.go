@@ -11,10 +11,6 @@ func lockfileOutdated() *Rule {
 		ID: "lockfile-outdated", Category: "lockfile-outdated",
 		Title:    "The lock file does not match its manifest",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 2, Confidence: 0.95,
-		Keywords: []string{
-			"npm ci` can only install packages when", "poetry.lock", "ERR_PNPM_OUTDATED_LOCKFILE", "The lockfile at", "lockfile needs to be updated", "lockfile would have been modified",
-			"DO NOT MATCH THE HASHES", "Pipfile.lock", "pdm.lock",
-		},
 		Patterns: patterns(
 			"`npm ci` can only install packages when your (?P<file>package\\.json)",
 			`poetry\.lock (?:is not up to date with pyproject|is not consistent with pyproject)`,

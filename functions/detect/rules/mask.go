@@ -60,13 +60,17 @@ func Mask(text string) string {
 			text = s.ReplaceAllString(text, keep)
 		}
 	}
-	text = strings.TrimSpace(text)
-	if len(text) > MaxText {
-		cut := MaxText - len("…")
-		for cut > 0 && !utf8.RuneStart(text[cut]) {
-			cut--
-		}
-		text = text[:cut] + "…"
+	return cutText(strings.TrimSpace(text), MaxText)
+}
+
+// cutText shortens text to so many bytes, at a character's border.
+func cutText(text string, limit int) string {
+	if len(text) <= limit {
+		return text
 	}
-	return text
+	end := limit - len("…")
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
 }

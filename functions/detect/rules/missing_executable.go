@@ -11,10 +11,6 @@ func missingExecutable() *Rule {
 		ID: "missing-executable", Category: "missing-executable",
 		Title:    "A command is not on the runner",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup - 1, Confidence: 0.92,
-		Keywords: []string{
-			"ommand not found", ": not found", "` not found", "executable file not found in", "is not recognized as", "No such file or directory: '", "nable to locate executable file", "No such file or directory (os error 2)",
-			"xecutable not found",
-		},
 		Patterns: patterns(
 			`: line \d+: (?P<command>[\w./+-]+): command not found`,
 			`^(?:make|bash|sh|zsh)(?:\[\d+\])?: (?:\d+: )?(?P<command>[\w.+-]+): (?:[Cc]ommand )?not found`,

@@ -11,10 +11,6 @@ func missingSystemLibrary() *Rule {
 		ID: "missing-system-library", Category: "missing-system-library",
 		Title:    "A system library or package is missing",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup, Confidence: 0.93,
-		Keywords: []string{
-			"cannot open shared object file", "E: Unable to locate package", "has no installation candidate", ": fatal error: ", "cannot find -l", "library not found for -l",
-			"Library not loaded: ", "config executable not found", "o package '", "sndfile library not found", "Couldn't find any package by ",
-		},
 		Patterns: patterns(
 			exc+`(?:ImportError|OSError|RuntimeError|LibsndfileNotFoundError)?:? ?(?P<library>lib[\w.+-]+\.so[\w.]*): cannot open shared object file`,
 			`error while loading shared libraries: (?P<library>[^:\s]+): cannot open shared object file`,

@@ -12,7 +12,6 @@ func numericTolerance() *Rule {
 		ID: "numeric-tolerance", Category: "numeric-tolerance",
 		Title:    "A numeric comparison missed its tolerance",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest + 2, Confidence: 0.85,
-		Keywords: []string{"Not equal to tolerance", "Tensor-likes are not close", "allclose(", "Scalars are not close", "Arrays are not almost equal", "≈", "approx("},
 		Patterns: patterns(
 			`^(?:E +)?(?:AssertionError: )?Not equal to tolerance (?P<want>rtol=\S+, atol=\S+)`,
 			`^(?:E +)?AssertionError: (?:Tensor-likes|Scalars) are not close!`,

@@ -7,10 +7,6 @@ func numpyABI() *Rule {
 		ID: "numpy-abi", Category: "numpy-abi",
 		Title:    "A compiled package was built against another NumPy",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit + 6, Confidence: 0.95,
-		Keywords: []string{
-			"numpy.dtype size changed", "numpy.ufunc size changed", "_ARRAY_API not found", "compiled using NumPy 1.x",
-			"module compiled against API version", "module compiled against ABI version", "numpy.core.multiarray failed to import", "numpy.ndarray size changed",
-		},
 		Patterns: patterns(
 			exc+`ValueError: numpy\.\w+ size changed, may indicate binary incompatibility`,
 			`A module that was compiled using NumPy 1\.x cannot be run in`,

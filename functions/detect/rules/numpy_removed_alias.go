@@ -16,7 +16,6 @@ func numpyRemovedAlias() *Rule {
 		ID: "numpy-removed-alias", Category: "numpy-removed-alias",
 		Title:    "The code uses a name that NumPy removed",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit + 5, Confidence: 0.97,
-		Keywords: []string{"module 'numpy' has no attribute", "was removed in the NumPy", "from 'numpy'"},
 		Patterns: patterns(
 			exc+`AttributeError: module 'numpy' has no attribute '(?P<alias>\w+)'`,
 			exc+"AttributeError: `np\\.(?P<alias>\\w+)` was removed in the NumPy",

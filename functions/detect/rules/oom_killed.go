@@ -11,15 +11,11 @@ func oomKilled() *Rule {
 		ID: "oom-killed", Category: "oom-killed",
 		Title:    "Host memory ran out",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 1, Confidence: 0.95,
-		Keywords: []string{
-			"MemoryError", "Killed", "Out of memory: ", "oom-kill", "OOMKilled", "annot allocate memory", "std::bad_alloc", "heap out of memory", "OutOfMemoryError",
-			"can't allocate memory", "SIGKILL", "memory cgroup out of memory", "Memory cgroup out of memory", "low on memory", "Unable to allocate ",
-		},
 		Patterns: patterns(
 			exc+`(?:\w+\.)*_?(?:Array)?MemoryError(?:: (?:Unable to allocate (?P<asked_bytes>[\d.]+ [KMGT]?i?B))?.*)?$`,
 			`: line \d+: +\d+ Killed\b`,
-			`(?i)\bout of memory: Killed process \d+`,
-			`(?i)\boom-kill(?:er|:)|\bOOMKilled\b`,
+			`\b[Oo]ut of memory: Killed process \d+`,
+			`\boom-kill(?:er|:)|\bOOMKilled\b`,
 			`(?:OSError|BlockingIOError|RuntimeError|ERROR|fatal|fork)\b.*: (?:\[Errno 12\] )?[Cc]annot allocate memory`,
 			`what\(\): +std::bad_alloc|terminate called after throwing an instance of 'std::bad_alloc'`,
 			`JavaScript heap out of memory`,

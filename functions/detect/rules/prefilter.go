@@ -2,8 +2,8 @@ package rules
 
 import "slices"
 
-// prefilter is an Aho-Corasick automaton over the keywords of all rules: one
-// pass over a line says which rules have to look at it. States are numbered so
+// prefilter is an Aho-Corasick automaton over the keywords of all patterns: one
+// pass over a line says which of them have to be tried. States are numbered so
 // that those with output come last, and the alphabet is folded to the bytes that
 // occur in keywords, which keeps the table within the processor's cache.
 type prefilter struct {
@@ -14,7 +14,7 @@ type prefilter struct {
 	out     map[uint32][]int
 }
 
-// newPrefilter builds the automaton; words[i] are the keywords of rule i.
+// newPrefilter builds the automaton; words[i] are the keywords of pattern i.
 func newPrefilter(words [][]string) *prefilter {
 	p := &prefilter{out: map[uint32][]int{}}
 	classes := 1 // class 0: bytes of no keyword
@@ -114,8 +114,8 @@ func newPrefilter(words [][]string) *prefilter {
 	return p
 }
 
-// scan adds the rules whose keywords occur in text to hits, in which it sets
-// the rule's entry, and to list. Both are the caller's to reuse.
+// scan adds the patterns whose keywords occur in text to hits, in which it sets
+// the pattern's entry, and to list. Both are the caller's to reuse.
 func (p *prefilter) scan(text []byte, hits []bool, list []int) []int {
 	var at uint32
 	next, outputs := p.next, p.outputs

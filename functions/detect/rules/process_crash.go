@@ -7,10 +7,6 @@ func processCrash() *Rule {
 		ID: "process-crash", Category: "process-crash",
 		Title:    "A program crashed",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode + 8, Confidence: 0.92,
-		Keywords: []string{
-			"Fatal Python error: ", "egmentation fault", "core dumped", "SIGSEGV", "SIGABRT", "Process completed with exit code 139", "Process completed with exit code 134", "exit code -1073741819", "free(): ", "double free or corruption",
-			"stack smashing detected", "Illegal instruction", "worker 'gw", "exited with code -",
-		},
 		Patterns: patterns(
 			`Fatal Python error: (?P<signal>Segmentation fault|Aborted|Bus error|Illegal instruction|Floating point exception|[\w ]+)`,
 			`: line \d+: +\d+ (?P<signal>Segmentation fault|Aborted|Illegal instruction|Bus error|Floating point exception)\b`,

@@ -7,9 +7,6 @@ func protobufIncompatible() *Rule {
 		ID: "protobuf-incompatible", Category: "protobuf-incompatible",
 		Title:    "Generated code and the protobuf runtime do not fit",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit + 6, Confidence: 0.97,
-		Keywords: []string{
-			"Descriptors cannot", "incompatible Protobuf Gencode/Runtime", "from 'google.protobuf", "'MessageFactory' object has no attribute", "'FieldDescriptor' object has no attribute",
-		},
 		Patterns: patterns(
 			exc+`TypeError: Descriptors cannot (?:not )?be created directly`,
 			`VersionError: Detected incompatible Protobuf Gencode/Runtime versions`,

@@ -7,11 +7,6 @@ func pythonVersionRule() *Rule {
 		ID: "python-version", Category: "python-version",
 		Title:    "The job's Python version does not fit",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup + 2, Confidence: 0.92,
-		Keywords: []string{
-			"requires a different Python", " with architecture '", " with arch ", "Current Python version", "urrent project's Python requirement",
-			"supported Python range", "project's Python requirement", "does not satisfy Python", "No module named '",
-			"unsupported operand type(s) for |", "'type' object is not subscriptable", "from 'typing'", "No interpreter found for Python", "requires Python",
-		},
 		Patterns: patterns(
 			`Package '?(?P<package>[\w.-]+)'? requires a different Python: (?P<version>\d[\w.]*) not in '(?P<required>[^']+)'`,
 			`[Tt]he version '(?P<version>[^']+)' with architecture '[^']+' was not found`,

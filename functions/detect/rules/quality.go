@@ -12,7 +12,6 @@ func warningAsError() *Rule {
 		ID: "warning-as-error", Category: "warning-as-error",
 		Title:    "A warning was turned into an error",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankFit - 4, Confidence: 0.92,
-		Keywords: []string{"Warning: ", "treated as error", "warnings being treated as errors", "PytestUnraisableExceptionWarning"},
 		Patterns: patterns(
 			`^E {2,}(?P<warning>(?:[\w]+\.)*\w*Warning)(?:: |$)`,
 			`[Ww]arning, treated as error`,
@@ -32,11 +31,10 @@ func benchmarkRegression() *Rule {
 		ID: "benchmark-regression", Category: "benchmark-regression",
 		Title:    "A benchmark is worse than its limit",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest + 3, Confidence: 0.92,
-		Keywords: []string{"Performance has regressed", "Performance alert! Previous value was", "performance regression", "Performance Alert"},
 		Patterns: patterns(
 			`ERROR: Performance has regressed|Performance has regressed:`,
 			`Performance alert! Previous value was `,
-			`(?i)^(?:error|fail\w*)\b.*performance regression`,
+			`^(?i:error|fail\w*)\b.*[Pp]erformance regression`,
 		),
 		Refine: func(w *Window, m *Match) bool {
 			for i := 0; i <= 4; i++ {
@@ -60,12 +58,9 @@ func policyCheck() *Rule {
 		ID: "policy-check", Category: "policy-check",
 		Title:    "A policy of the repository was not met",
 		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle + 8, Confidence: 0.88,
-		Keywords: []string{
-			"hangelog", "CHANGELOG", "subject may not be empty", "type may not be empty", "type must be one of", "Signed-off-by", "DCO", "No release type found in pull request title", "icense header", "abel",
-		},
 		Patterns: patterns(
-			`(?i)^(?:error|fail\w*|✖|×|❌|E )?\W*.*\bchangelog\b.*\b(?:missing|required|not (?:been )?(?:updated|found|changed|modified)|must be|no (?:entry|change)|failed|empty)\b`,
-			`(?i)\bno (?:changes? to|entry in|update to) (?:the )?changelog\b`,
+			`(?:changelog|Changelog|CHANGELOG|ChangeLog)\w*\b.*\b(?i:(?:missing|required|not (?:been )?(?:updated|found|changed|modified)|must be|no (?:entry|change)|failed|empty)\b)`,
+			`\b[Nn]o (?:changes? to|entry in|update to) (?:the )?(?:changelog|Changelog|CHANGELOG|ChangeLog)\b`,
 			`^✖\s+(?:subject may not be empty|type may not be empty|type must be one of|header must not be|body's lines)`,
 			`^(?:Error|ERROR|##\[error\])?.*(?:commit|Commit).*(?:missing|lacks|without) (?:a )?Signed-off-by`,
 			`No release type found in pull request title`,
@@ -98,7 +93,6 @@ func tooling() *Rule {
 		ID: "tooling", Category: "tooling",
 		Title:    "A development tool failed for its own reasons",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 6, Confidence: 0.85,
-		Keywords: []string{"INTERNAL ERROR", "An unexpected error has occurred: ", "CalledProcessError: command: ", "INTERNALERROR>", "error: unrecognized arguments", "error: the following arguments are required", "Usage Error", "no such option: ", "No such option: ", "unknown flag: ", "nternal compiler error", "internal error: ", "error: unexpected argument", "Unknown option", "unknown option"},
 		Patterns: patterns(
 			`^(?P<file>\S+: )?error: INTERNAL ERROR`,
 			`^An unexpected error has occurred: (?:CalledProcessError|InvalidManifestError|AssertionError|\w+Error)`,

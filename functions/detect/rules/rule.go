@@ -9,6 +9,7 @@ package rules
 
 import (
 	"regexp"
+	"slices"
 
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
@@ -53,10 +54,9 @@ type Rule struct {
 	// Confidence is how often the rule is right where Choose picks it: a prior
 	// from the labelled logs and from how ambiguous the message is, 0 to 1.
 	Confidence float64
-	// Keywords are literals. A line that holds none of them is never looked at,
-	// so each pattern must require one.
-	Keywords []string
 	// Patterns are tried in order on the line's text. Named groups are facts.
+	// Each must require a literal of at least minLiteral bytes: a line without
+	// any is never looked at.
 	Patterns []*regexp.Regexp
 	// Keys are the facts that enter the fingerprint: nothing that differs
 	// between runs or legs.
@@ -72,14 +72,29 @@ type Rule struct {
 	Refine func(w *Window, m *Match) bool
 }
 
+// minLiteral is the length of the shortest keyword.
+const minLiteral = 3
+
+// Keywords are the literals of which a line must hold one to be looked at,
+// derived from the patterns.
+func (r *Rule) Keywords() []string {
+	var words []string
+	for _, p := range r.Patterns {
+		words = append(words, cut(literals(p))...)
+	}
+	slices.Sort(words)
+	return slices.Compact(words)
+}
+
 // Match is a rule's match on one line, before a choice is made.
 type Match struct {
 	Rule *Rule
 	// Line and EndLine are line numbers of the log.
 	Line, EndLine int
-	Text          string
-	Facts         map[string]string
-	Segment       int
+	// Text and Facts are as they stood in the log: unmasked. See Finding.
+	Text    string
+	Facts   map[string]string
+	Segment int
 	// Weak marks evidence that alone does not show that anything failed.
 	Weak bool
 	// Tested tells that the line stands in a test runner's report.
@@ -90,15 +105,21 @@ type Match struct {
 	LastLine int
 }
 
-// Finding makes the value that the rest of the bot speaks of.
+// maxFact is the length of a fact in bytes.
+const maxFact = 300
+
+// Finding makes the value that the rest of the bot speaks of, with secrets
+// masked.
 func (m Match) Finding() domain.Finding {
-	facts := m.Facts
-	if facts == nil {
-		facts = map[string]string{}
+	facts := make(map[string]string, len(m.Facts))
+	for k, v := range m.Facts {
+		if v = Mask(v); v != "" {
+			facts[k] = cutText(v, maxFact)
+		}
 	}
 	return domain.Finding{
 		Category: m.Rule.Category, Rule: m.Rule.ID, Title: m.Rule.Title, Remedy: m.Rule.Remedy,
-		Confidence: m.Rule.Confidence, Line: m.Line, EndLine: m.EndLine, Text: m.Text,
+		Confidence: m.Rule.Confidence, Line: m.Line, EndLine: m.EndLine, Text: Mask(m.Text),
 		Facts: facts, Keys: m.Rule.Keys,
 	}
 }

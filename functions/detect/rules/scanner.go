@@ -2,6 +2,9 @@ package rules
 
 import (
 	"bytes"
+	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/mlops-bot/mlops-bot/functions/detect/logs"
@@ -17,17 +20,35 @@ const (
 // Catalogue is a set of rules that is ready to scan. It is safe for concurrent
 // use; each scan has a Scanner of its own.
 type Catalogue struct {
-	rules  []*Rule
-	filter *prefilter
+	rules    []*Rule
+	patterns []pattern
+	filter   *prefilter
 }
 
-// NewCatalogue prepares rules.
-func NewCatalogue(rules []*Rule) *Catalogue {
-	words := make([][]string, len(rules))
+// pattern is one pattern of a rule.
+type pattern struct {
+	rule  int
+	re    *regexp.Regexp
+	names []string // of its groups
+}
+
+// NewCatalogue prepares rules. It fails where a pattern requires no literal,
+// since such a pattern would have to be tried on every line.
+func NewCatalogue(rules []*Rule) (*Catalogue, error) {
+	c := &Catalogue{rules: rules}
+	var words [][]string
 	for i, r := range rules {
-		words[i] = r.Keywords
+		for _, p := range r.Patterns {
+			w := cut(literals(p))
+			if shortest(w) < minLiteral {
+				return nil, fmt.Errorf("prepare rule %s: pattern %q requires no literal of %d bytes", r.ID, p, minLiteral)
+			}
+			c.patterns = append(c.patterns, pattern{rule: i, re: p, names: p.SubexpNames()})
+			words = append(words, w)
+		}
 	}
-	return &Catalogue{rules: rules, filter: newPrefilter(append(words, pythonWords))}
+	c.filter = newPrefilter(append(words, pythonWords))
+	return c, nil
 }
 
 // Rules returns the catalogue's rules.
@@ -68,7 +89,7 @@ type ruleKey struct {
 func (c *Catalogue) NewScanner() *Scanner {
 	return &Scanner{
 		c: c, ring: make([]entry, before+after+1), segment: -1,
-		hits: make([]bool, len(c.rules)+1), tried: make([]int, len(c.rules)),
+		hits: make([]bool, len(c.patterns)+1), tried: make([]int, len(c.rules)),
 		python: map[string]string{}, index: map[matchKey]int{}, perRule: map[ruleKey]int{},
 	}
 }
@@ -80,22 +101,23 @@ func (s *Scanner) Add(l logs.Line) {
 	}
 	e := &s.ring[s.count%len(s.ring)]
 	e.text = append(e.text[:0], l.Text...)
+	e.read = ""
 	e.number, e.segment, e.job, e.level, e.marker, e.echo = l.Number, l.Segment, l.Job, l.Level, l.Marker, l.Echo
-	e.rules = e.rules[:0]
+	e.patterns = e.patterns[:0]
 	if len(l.Text) > 0 {
 		if !l.Echo {
 			s.enter(l.Text)
 		}
 		s.list = s.c.filter.scan(l.Text, s.hits, s.list[:0])
+		muted := s.section == warnings || s.section == captured || s.section == coverage
 		for _, i := range s.list {
 			s.hits[i] = false
 			switch {
-			case i == len(s.c.rules):
+			case i == len(s.c.patterns):
 				s.seePython(l)
-			case l.Echo:
-			case (s.section == warnings || s.section == captured || s.section == coverage) && !s.c.rules[i].Everywhere:
+			case l.Echo, muted && !s.c.rules[s.c.patterns[i].rule].Everywhere:
 			default:
-				e.rules = append(e.rules, i)
+				e.patterns = append(e.patterns, i)
 			}
 		}
 	}
@@ -139,35 +161,38 @@ func (s *Scanner) seePython(l logs.Line) {
 
 func limit(b []byte) []byte { return b[:min(len(b), maxMatched)] }
 
+// evaluate tries the patterns whose keywords a line holds; the first one of
+// each rule that matches counts.
 func (s *Scanner) evaluate(seq int) {
 	e := &s.ring[seq%len(s.ring)]
-	for _, i := range e.rules {
-		if s.tried[i] >= maxEvaluated {
+	if len(e.patterns) == 0 {
+		return
+	}
+	slices.Sort(e.patterns)
+	text := limit(e.text)
+	matched := -1
+	for _, i := range e.patterns {
+		p := &s.c.patterns[i]
+		if p.rule == matched || s.tried[p.rule] >= maxEvaluated {
 			continue
 		}
-		s.tried[i]++
-		r := s.c.rules[i]
-		text := limit(e.text)
-		for _, p := range r.Patterns {
-			at := p.FindSubmatchIndex(text)
-			if at == nil {
-				continue
-			}
-			m := Match{Rule: r, Line: e.number, EndLine: e.number, Segment: e.segment, Count: 1, Tested: e.section != plain, Facts: map[string]string{}}
-			for g, name := range p.SubexpNames() {
-				if name != "" && at[2*g] >= 0 && at[2*g+1] > at[2*g] && m.Facts[name] == "" {
-					m.Facts[name] = string(text[at[2*g]:at[2*g+1]])
-				}
-			}
-			if r.Refine != nil {
-				w := &Window{s: s, at: seq, Python: s.python[e.job]}
-				if !r.Refine(w, &m) {
-					continue
-				}
-			}
-			s.keep(m, e)
-			break
+		s.tried[p.rule]++
+		at := p.re.FindSubmatchIndex(text)
+		if at == nil {
+			continue
 		}
+		r := s.c.rules[p.rule]
+		m := Match{Rule: r, Line: e.number, EndLine: e.number, Segment: e.segment, Count: 1, Tested: e.section != plain, Facts: map[string]string{}}
+		for g, name := range p.names {
+			if name != "" && at[2*g] >= 0 && at[2*g+1] > at[2*g] && m.Facts[name] == "" {
+				m.Facts[name] = string(text[at[2*g]:at[2*g+1]])
+			}
+		}
+		if r.Refine != nil && !r.Refine(&Window{s: s, at: seq, Python: s.python[e.job]}, &m) {
+			continue
+		}
+		s.keep(m, e)
+		matched = p.rule
 	}
 }
 
@@ -176,12 +201,6 @@ func (s *Scanner) evaluate(seq int) {
 func (s *Scanner) keep(m Match, e *entry) {
 	if m.Text == "" {
 		m.Text = evidence(e)
-	}
-	for k, v := range m.Facts {
-		if len(v) > 300 {
-			v = v[:300]
-		}
-		m.Facts[k] = Mask(v)
 	}
 	m.LastLine = m.Line
 	var b strings.Builder
@@ -221,7 +240,7 @@ func evidence(e *entry) string {
 	if len(text) > 4*MaxText {
 		text = text[:4*MaxText]
 	}
-	return Mask(e.marker + string(text))
+	return e.marker + string(text)
 }
 
 var (

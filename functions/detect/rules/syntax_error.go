@@ -11,7 +11,6 @@ func syntaxError() *Rule {
 		ID: "syntax-error", Category: "syntax-error",
 		Title:    "A file does not parse",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode + 6, Confidence: 0.95,
-		Keywords: []string{"SyntaxError: ", "IndentationError: ", "TabError: ", "mapping values are not allowed in this context", "while parsing a ", "could not find expected ':'", "yntax error near unexpected token", "yntax error: "},
 		Patterns: patterns(
 			exc+`(?:SyntaxError|IndentationError|TabError): .+`,
 			`^(?:yaml\.scanner\.ScannerError: )?mapping values are not allowed (?:in this context|here)`,

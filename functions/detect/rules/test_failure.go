@@ -11,7 +11,6 @@ func testFailure() *Rule {
 		ID: "test-failure", Category: "test-failure",
 		Title:    "A test failed",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest, Confidence: 0.9,
-		Keywords: []string{"E  ", "AssertionError", "FAILED ", "FAIL: ", "● ", "--- FAIL: ", "ERROR: test", "Error: ", "Exception: ", "✕ ", "panicked at", "FAIL:", "Exception", "not ok "},
 		Patterns: patterns(
 			`^E {2,}(?:(?P<assertion>(?:AssertionError|assert\b|Failed:|[\w.]+(?:Error|Exception|Exit|Interrupt|Failure)\b).*))`,
 			`^(?P<assertion>AssertionError\b.*)`,

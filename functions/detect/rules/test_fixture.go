@@ -11,7 +11,6 @@ func testFixture() *Rule {
 		ID: "test-fixture", Category: "test-fixture",
 		Title:    "A test's fixture failed",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest - 1, Confidence: 0.85,
-		Keywords: []string{"E  ", "' not found"},
 		Patterns: patterns(
 			`^E +fixture '(?P<fixture>[^']+)' not found`,
 			`^E {2,}(?:[\w.]+(?:Error|Exception|Failure)\b|assert\b|Failed:).*`,
@@ -38,7 +37,6 @@ func testCollection() *Rule {
 		ID: "test-collection", Category: "test-collection",
 		Title:    "Tests could not be collected",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest - 2, Confidence: 0.8,
-		Keywords: []string{"E  ", "ERROR collecting ", " during collection", "Test suite failed to run", "ERROR: file or directory not found"},
 		Patterns: patterns(
 			`^E {2,}[\w.]+(?:Error|Exception|Failure)\b.*`,
 			`^!+ Interrupted: \d+ errors? during collection !+`,

@@ -27,8 +27,25 @@ const (
 var (
 	plainFrame  = re(`File "([^"]+)", line (\d+)(?:, in |$)`)
 	pytestFrame = re(`^(\S+?\.pyx?|\S+?\.pyi|<\w+>):(\d+): ?(?:in \S+|[\w.]*)$`)
-	tracebackAt = re(`Traceback \(most recent call last\)`)
 )
+
+const tracebackHead = "Traceback (most recent call last)"
+
+// plainFrameOf reads a frame of a plain traceback.
+func plainFrameOf(text string) []string {
+	if !strings.Contains(text, `File "`) {
+		return nil
+	}
+	return plainFrame.FindStringSubmatch(text)
+}
+
+// pytestFrameOf reads a frame of pytest's report.
+func pytestFrameOf(text string) []string {
+	if text == "" || text[0] == ' ' || !strings.Contains(text, ":") || !strings.Contains(text, ".py") && text[0] != '<' {
+		return nil
+	}
+	return pytestFrame.FindStringSubmatch(text)
+}
 
 // traceback returns the frames of the Python exception that the match's line
 // reports, outermost first: those above it, and pytest's location below it.
@@ -42,18 +59,18 @@ func (w *Window) traceback() []frame {
 		if !ok {
 			break
 		}
-		if tracebackAt.MatchString(text) {
+		if strings.Contains(text, tracebackHead) {
 			break
 		}
 		if pytest && strings.HasPrefix(text, "__") && strings.Trim(text, "_ ") != "" {
 			break
 		}
-		if m := plainFrame.FindStringSubmatch(text); m != nil {
+		if m := plainFrameOf(text); m != nil {
 			up = append(up, frame{m[1], atoi(m[2]), source})
 			source = ""
 			continue
 		}
-		if m := pytestFrame.FindStringSubmatch(text); m != nil {
+		if m := pytestFrameOf(text); m != nil {
 			f := frame{m[1], atoi(m[2]), source}
 			if next, ok := w.Text(i + 1); ok && strings.HasPrefix(next, "    ") && strings.HasSuffix(text, "in "+lastField(text)) {
 				f.Source = strings.TrimSpace(next)
@@ -87,7 +104,7 @@ func (w *Window) traceback() []frame {
 			if !ok || strings.HasPrefix(text, "__") || strings.HasPrefix(text, "==") {
 				break
 			}
-			if m := pytestFrame.FindStringSubmatch(text); m != nil {
+			if m := pytestFrameOf(text); m != nil {
 				up = append(up, frame{m[1], atoi(m[2]), src})
 				break
 			}
@@ -104,7 +121,7 @@ func (w *Window) traceback() []frame {
 func (w *Window) handled() bool {
 	for i := 1; i <= 16; i++ {
 		t, ok := w.Text(i)
-		if !ok || strings.HasPrefix(t, "__") || strings.HasPrefix(t, "==") || tracebackAt.MatchString(t) {
+		if !ok || strings.HasPrefix(t, "__") || strings.HasPrefix(t, "==") || strings.Contains(t, tracebackHead) {
 			return false
 		}
 		if strings.HasPrefix(t, "During handling of the above exception") {

@@ -11,13 +11,6 @@ func transientNetwork() *Rule {
 		ID: "transient-network", Category: "transient-network",
 		Title:    "The network or a service outside failed",
 		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankSetup - 4, Confidence: 0.88,
-		Keywords: []string{
-			"Read timed out", "after connection broken by", "ailed to establish a new connection", "Temporary failure in name resolution", "Temporary failure resolving",
-			"Max retries exceeded with url", "ould not resolve host", "Connection reset by peer", "Connection timed out", "Connection aborted", "ETIMEDOUT", "ECONNRESET", "EAI_AGAIN", "ENOTFOUND",
-			"TLS handshake timeout", "i/o timeout", "unexpected EOF", "504 Gateway", "503 Service", "502 Bad Gateway", "502 Proxy", "500 Internal Server Error", "early EOF", "RPC failed",
-			"CondaHTTPError", "IncompleteRead", "RemoteDisconnected", "ChunkedEncodingError", "HTTP Error 50", "SSL: UNEXPECTED_EOF", "Failed to fetch ", "name resolution", "The requested URL returned error: 5",
-			"connection reset", "error: RPC", "socket hang up", "Failed to download ", "Unexpected HTTP response: 50", "502 Server Error", "503 Server Error", "504 Server Error", "500 Server Error", "Could not connect to ",
-		},
 		Patterns: patterns(
 			exc+`(?:[\w.]+\.)?(?:ReadTimeoutError|ConnectTimeoutError|NewConnectionError|MaxRetryError|ConnectTimeout|ReadTimeout|ConnectionError|ProtocolError|SSLError|ProxyError|ChunkedEncodingError|IncompleteRead|RemoteDisconnected|NameResolutionError|URLError|gaierror|ConnectionResetError|SSLEOFError|ClientConnectorError|ConnectError|RemoteProtocolError)\b.*(?:timed out|[Mm]ax retries|name resolution|Name or service not known|[Cc]onnection (?:reset|aborted|broken|refused)|ailed to establish|IncompleteRead|Remote end closed|EOF occurred|UNEXPECTED_EOF|peer closed)`,
 			`^(?:WARNING: |\s)*Retrying \(Retry\(total=\d.*after connection broken by '(?P<error>\w+)`,

@@ -7,7 +7,6 @@ func wheelBuildFailed() *Rule {
 		ID: "wheel-build-failed", Category: "wheel-build-failed",
 		Title:    "A package could not be built from its source",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup - 8, Confidence: 0.85,
-		Keywords: []string{"Failed building wheel for ", "ould not build wheels for ", "Failed to build", "failed-wheel-build-for-install"},
 		Patterns: patterns(
 			`ERROR: Failed building wheel for (?P<package>[\w.-]+)`,
 			`ERROR: (?:Could not build wheels for|Failed to build installable wheels for some pyproject\.toml based projects \(?)\s?(?P<package>[\w.-]+)`,

@@ -31,16 +31,17 @@ const (
 
 // entry is one line as the scanner keeps it.
 type entry struct {
-	text    []byte
-	number  int
-	segment int
-	job     string
-	level   logs.Level
-	marker  string
-	echo    bool
-	section section
-	test    string // the failing test that the section reports
-	rules   []int  // rules with a keyword in the line
+	text     []byte
+	read     string // text as a string, once a window was asked for it
+	number   int
+	segment  int
+	job      string
+	level    logs.Level
+	marker   string
+	echo     bool
+	section  section
+	test     string // the failing test that the section reports
+	patterns []int  // with a keyword in the line
 }
 
 // Window is a match's line and its neighbours, of the same segment or of other
@@ -74,11 +75,10 @@ func (w *Window) Text(offset int) (text string, ok bool) {
 	if e == nil {
 		return "", false
 	}
-	b := e.text
-	if len(b) > maxMatched {
-		b = b[:maxMatched]
+	if e.read == "" {
+		e.read = string(limit(e.text))
 	}
-	return string(b), true
+	return e.read, true
 }
 
 // Number is the line number at an offset, 0 outside of the window.
