@@ -17,6 +17,14 @@ func (f *Function) pullClosed(ctx context.Context, w domain.Work, p payload) (do
 		return domain.Outcome{}, fmt.Errorf("look up the pull request's repair: %w", err)
 	}
 	if !found {
+		// It may have been closed before its number was stored.
+		r, found, err := f.Store.RepairByBranch(ctx, p.RepoID, p.Branch)
+		if err != nil {
+			return domain.Outcome{}, fmt.Errorf("look up the branch's repair: %w", err)
+		}
+		if found && r.State == domain.RepairIntended {
+			return domain.Outcome{Again: f.Now().Add(f.Timing.Soon)}, nil
+		}
 		return domain.Outcome{}, nil
 	}
 	repo, err := f.GitHub.Repo(ctx, r.Repo.InstallationID, r.Repo.ID)

@@ -131,7 +131,6 @@ type payload struct {
 	RepairID       string `json:"repair_id,omitempty"`
 	RunID          int64  `json:"run_id,omitempty"`
 	Branch         string `json:"branch,omitempty"`
-	SHA            string `json:"sha,omitempty"`
 	Number         int    `json:"number,omitempty"`
 	Command        string `json:"command,omitempty"`
 	Sender         string `json:"sender,omitempty"`
@@ -160,7 +159,7 @@ func (f *Function) Handle(ctx context.Context, e cloudevents.Event) (domain.Outc
 		if !domain.OwnBranch(p.HeadBranch) {
 			return domain.Outcome{}, nil
 		}
-		return later(kindPull, fmt.Sprintf("%d/%d", p.RepoID, p.Number), time.Time{}, payload{InstallationID: p.InstallationID, RepoID: p.RepoID, Number: p.Number})
+		return later(kindPull, fmt.Sprintf("%d/%d", p.RepoID, p.Number), time.Time{}, payload{InstallationID: p.InstallationID, RepoID: p.RepoID, Number: p.Number, Branch: p.HeadBranch})
 	case events.TypeIssueCommentCreated:
 		p, err := events.Decode[events.GitHub](e)
 		if err != nil {
