@@ -85,7 +85,7 @@ func codeError() *Rule {
 			case "ValueError", "KeyError", "RuntimeError", "AssertionError":
 				// Data and arguments raise these too: only where the repository's own
 				// code does.
-				if where != own {
+				if where != own || sec == collect {
 					return false
 				}
 			}

@@ -43,10 +43,6 @@ func dependencyConflict() *Rule {
 				return false // uninstallable for another reason, named elsewhere
 			}
 			conflictFacts(w, m)
-			if !strings.Contains(lower, "cannot install") && !strings.Contains(lower, "no solution") {
-				// pip names the conflict first and its kind at the end.
-				delete(m.Facts, "constraints")
-			}
 			return true
 		},
 	}
@@ -67,6 +63,7 @@ func conflictFollows(w *Window) bool {
 var (
 	dependsOn     = re(`^\s*\S+ \S+ depends on ([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?([^;(]*)`)
 	userRequested = re(`^\s*The user requested (?:\(constraint\) )?([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?(\S*)`)
+	poetryDepends = re(`depends on ([A-Za-z0-9][\w.-]*) (?:\(([^)]*)\))?`)
 	uvRequire     = re(`you require ([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?((?:[<>=!~]=?[^\s,]+,?)*)(?:\s+and\s+([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?((?:[<>=!~]=?[^\s,]+,?)*))?`)
 )
 
@@ -103,6 +100,14 @@ func conflictFacts(w *Window, m *Match) {
 			note(s[1], s[2])
 		} else if s := userRequested.FindStringSubmatch(t); s != nil {
 			note(s[1], s[2])
+		}
+	}
+	if m.Facts["resolver"] == "poetry" {
+		for i := -12; i <= 0; i++ {
+			t, _ := w.Text(i)
+			for _, s := range poetryDepends.FindAllStringSubmatch(t, 8) {
+				note(s[1], s[2])
+			}
 		}
 	}
 	if m.Facts["resolver"] == "uv" {

@@ -37,6 +37,10 @@ func pythonVersionRule() *Rule {
 				m.Facts["required"] = required
 				m.Weak = w.handled()
 			}
+			if m.Facts["required"] != "" || m.Facts["version"] == "" {
+				// Legs differ in the version that they run, not in what is asked for.
+				m.Keys = []string{"required", "module", "symbol"}
+			}
 			if m.Facts["version"] == "" && w.Python != "" {
 				m.Facts["version"] = w.Python
 			}

@@ -95,6 +95,8 @@ type Match struct {
 	Text    string
 	Facts   map[string]string
 	Segment int
+	// Keys, where set, replaces the rule's.
+	Keys []string
 	// Weak marks evidence that alone does not show that anything failed.
 	Weak bool
 	// Tested tells that the line stands in a test runner's report.
@@ -117,10 +119,14 @@ func (m Match) Finding() domain.Finding {
 			facts[k] = cutText(v, maxFact)
 		}
 	}
+	keys := m.Rule.Keys
+	if m.Keys != nil {
+		keys = m.Keys
+	}
 	return domain.Finding{
 		Category: m.Rule.Category, Rule: m.Rule.ID, Title: m.Rule.Title, Remedy: m.Rule.Remedy,
 		Confidence: m.Rule.Confidence, Line: m.Line, EndLine: m.EndLine, Text: Mask(m.Text),
-		Facts: facts, Keys: m.Rule.Keys,
+		Facts: facts, Keys: keys,
 	}
 }
 

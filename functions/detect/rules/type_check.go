@@ -15,7 +15,7 @@ func typeCheck() *Rule {
 			`^(?P<file>[\w./\\@ -]+\.pyi?):(?P<line>\d+)(?::\d+)?: error: .+\[[a-z][a-z-]+\]\s*$`,
 			`^(?P<file>[\w./\\@ -]+\.pyi?):(?P<line>\d+)(?::\d+)?: error: (?:Module|Name|Incompatible|Argument|Item|Function|Cannot find implementation|Unsupported|Value of type|Missing|Too |Call to|Class|Returning|Unexpected|Need type|Library stubs|Skipping analyzing|Invalid|"|Unused|Type|Dict entry|List item|No overload|Property|Signature|Untyped|Statement)`,
 			`^(?P<file>[\w./\\@\[\]() -]+\.[cm]?[tj]sx?)[(:](?P<line>\d+)[,:]\d+\)?(?: -|:) error TS\d+: `,
-			`^\s*(?:/[^:]+/|[A-Za-z]:\\)?(?P<file>[\w./\\-]+\.pyi?):(?P<line>\d+):\d+ - error: .*\((?:report\w+)\)`,
+			`^\s*(?P<file>(?:[A-Za-z]:)?[\w./\\@ -]+\.pyi?):(?P<line>\d+):\d+ - error: .*\((?:report\w+)\)`,
 			`^(?P<file>[\w./\\@-]+\.vue)[(:](?P<line>\d+)[,:]\d+\)?(?: -|:) error TS\d+: `,
 		),
 		Keys: []string{"tool", "file"},

@@ -1,0 +1,31 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/functions/detect/logs"
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func artifactNotFound() *Rule {
+	return &Rule{
+		ID: "artifact-not-found", Category: "artifact-not-found",
+		Title:    "An artifact that a step needs was not there",
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankAftermath + 3, Confidence: 0.93,
+		Patterns: patterns(
+			`Artifact not found for name: (?P<artifact>.+)`,
+			`Unable to download artifact\(s\): Artifact not found for name: (?P<artifact>\S+)`,
+			`Unable to find any artifacts for the associated workflow`,
+			`No files were found with the provided path: (?P<artifact>\S+)`,
+			`Couldn't combine from non-existent path '(?P<artifact>[^']+)'`,
+			`^No data to combine$`,
+		),
+		Keys: []string{"artifact"},
+		Refine: func(w *Window, m *Match) bool {
+			if strings.Contains(m.textOf(w), "No files were found") {
+				return w.Level(0) == logs.Error // if-no-files-found: error
+			}
+			return true
+		},
+	}
+}

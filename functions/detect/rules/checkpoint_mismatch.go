@@ -1,0 +1,38 @@
+package rules
+
+import (
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func checkpointMismatch() *Rule {
+	return &Rule{
+		ID: "checkpoint-mismatch", Category: "checkpoint-mismatch",
+		Title:    "A checkpoint does not fit the model",
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit + 2, Confidence: 0.96,
+		Patterns: patterns(
+			`Error\(s\) in loading state_dict for (?P<key>\w+)`,
+			`^\s*size mismatch for (?P<key>[\w.]+): copying a param`,
+			`^\s*(?:Missing|Unexpected) key\(s\) in state_dict: "(?P<key>[\w.]+)"`,
+			`You are trying to load a weight file containing \d+ layers`,
+			`Layer count mismatch when loading weights`,
+			`UnpicklingError: Weights only load failed`,
+		),
+		Keys: []string{"key"},
+		Refine: func(w *Window, m *Match) bool {
+			// The model's class comes first; the key that doesn't fit tells more.
+			for i := 0; i <= 3; i++ {
+				t, ok := w.Text(i)
+				if !ok {
+					break
+				}
+				if key := first(stateKey, t); key != "" {
+					m.Facts["key"] = key
+					break
+				}
+			}
+			return true
+		},
+	}
+}
+
+var stateKey = re(`size mismatch for ([\w.]+):|key\(s\) in state_dict: "([\w.]+)"`)

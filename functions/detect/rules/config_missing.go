@@ -1,0 +1,47 @@
+package rules
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func configMissing() *Rule {
+	return &Rule{
+		ID: "config-missing", Category: "config-missing",
+		Title:    "A configuration is not there",
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 2, Confidence: 0.88,
+		Last: true,
+		Patterns: patterns(
+			exc+`FileNotFoundError: (?:\[Errno 2\] )?(?:No such file or directory: |.*?[:\s])['"]?(?P<file>[^'"\s]+)['"]?`,
+			`(?:Keystore|Key store) file '(?P<file>[^']+)' not found for signing`,
+			`MissingConfigException: (?:Cannot find primary config '(?P<file>[^']+)'|In '(?P<file>[^']+)')`,
+			exc+`omegaconf\.errors\.(?:MissingMandatoryValue|ConfigAttributeError|ConfigKeyError): (?:.*?: |Key ')(?P<key>[\w.]+)`,
+			exc+`(?:decouple\.)?UndefinedValueError: (?P<key>\w+) not found`,
+			exc+`(?:django\.core\.exceptions\.)?ImproperlyConfigured: .*?(?P<key>[A-Z][A-Z_0-9]+)`,
+			exc+`KeyError: '(?P<key>[A-Z][A-Z0-9]*_[A-Z0-9_]+)'`,
+			`^(?i:error|fatal)\b.*[Cc]onfig(?:uration)? file (?:not found|does not exist):? ?(?P<file>\S*)`,
+		),
+		Keys: []string{"key", "file"},
+		Refine: func(w *Window, m *Match) bool {
+			t := m.textOf(w)
+			if strings.Contains(t, "FileNotFoundError") && !configFile.MatchString(m.Facts["file"]) {
+				return false
+			}
+			if strings.Contains(t, "KeyError") {
+				if credential.MatchString(m.Facts["key"]) {
+					return false
+				}
+				return slices.ContainsFunc(w.traceback(), func(f frame) bool { return strings.Contains(f.Source, "environ") })
+			}
+			if m.Facts["file"] != "" {
+				m.Facts["file"] = relative(m.Facts["file"])
+			}
+			m.Weak = w.handled()
+			return true
+		},
+	}
+}
+
+var credential = re(`^` + credentialName + `$`)

@@ -1,0 +1,42 @@
+package rules
+
+import (
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func dataSchema() *Rule {
+	return &Rule{
+		ID: "data-schema", Category: "data-schema",
+		Title:    "Data does not have the expected columns or types",
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1, Confidence: 0.88,
+		Last: true,
+		Patterns: patterns(
+			exc+`KeyError: "?(?:\['(?P<column>[^']+)'.*\] not in index|None of \[.*\] are in the \[columns\])`,
+			exc+`pandera\.errors\.SchemaErrors?: ?(?:.*column '(?P<column>[^']+)')?`,
+			exc+`pandas\.errors\.ParserError: `,
+			exc+`ValueError: could not convert string to float: '?(?P<column>)`,
+			exc+`ValueError: Length mismatch: Expected axis has`,
+			exc+`ValueError: X has \d+ features, but \w+ is expecting \d+ features as input`,
+			exc+`ValueError: The feature names should match those that were passed`,
+			exc+`ValueError: Input (?:X |y )?contains NaN`,
+			exc+`ValueError: Usecols do not match columns`,
+			exc+`(?:\w+\.)*\w*(?:Error|Exception): .*(?i:missing (?:required )?columns?:?|columns are missing:?) ?\W*(?P<column>\w+)?`,
+			exc+`KeyError: '(?P<column>[^']+)'`,
+		),
+		Keys: []string{"column"},
+		Refine: func(w *Window, m *Match) bool {
+			if !bareKeyError.MatchString(m.textOf(w)) {
+				return true
+			}
+			// Any dictionary raises KeyError: only what pandas raised is a column.
+			for _, f := range w.traceback() {
+				if o, pkg := whose(f.File); o == dependency && (pkg == "pandas" || pkg == "polars" || pkg == "datasets") {
+					return true
+				}
+			}
+			return false
+		},
+	}
+}
+
+var bareKeyError = re(`KeyError: '[^']+'$`)

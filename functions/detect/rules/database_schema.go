@@ -1,0 +1,23 @@
+package rules
+
+import (
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func databaseSchema() *Rule {
+	return &Rule{
+		ID: "database-schema", Category: "database-schema",
+		Title:    "A table or migration is missing",
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1, Confidence: 0.92,
+		Last: true,
+		Patterns: patterns(
+			exc+`(?:[\w.()]+ )*(?:[\w.]*(?:Error|UndefinedTable\)?|UndefinedTableError)):? .*relation "(?P<table>[^"]+)" does not exist`,
+			exc+`(?:[\w.]*(?:Error|Exception)):? .*no such table: (?P<table>[\w.]+)`,
+			`Table '(?P<table>[^']+)' doesn't exist`,
+			exc+`(?:[\w.]*Error):? .*no such column: (?P<table>[\w.]+)`,
+			`Can't locate revision identified by '(?P<table>\w+)'`,
+			`Target database is not up to date`,
+		),
+		Keys: []string{"table"},
+	}
+}

@@ -1,0 +1,18 @@
+package rules
+
+import (
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func dirtyCheckout() *Rule {
+	return &Rule{
+		ID: "dirty-checkout", Category: "dirty-checkout",
+		Title:    "The working tree had changes",
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 3, Confidence: 0.9,
+		Patterns: patterns(
+			`^error: (?:Your local changes to the following files|The following untracked working tree files) would be overwritten by`,
+			`^error: cannot (?:pull with rebase|rebase): You have unstaged changes`,
+			`^(?:error|fatal|Error): .*(?:[Uu]ncommitted changes|commit your changes or stash them)`,
+		),
+	}
+}

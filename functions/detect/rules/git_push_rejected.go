@@ -1,0 +1,18 @@
+package rules
+
+import (
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func gitPushRejected() *Rule {
+	return &Rule{
+		ID: "git-push-rejected", Category: "git-push-rejected",
+		Title:    "A push was refused",
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 2, Confidence: 0.95,
+		Patterns: patterns(
+			`^ *! \[(?:remote )?rejected\] +(?P<ref>\S+) `,
+			`error: failed to push some refs to`,
+		),
+		Keys: []string{"ref"},
+	}
+}

@@ -1,0 +1,25 @@
+package rules
+
+import (
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func gpuUnavailable() *Rule {
+	return &Rule{
+		ID: "gpu-unavailable", Category: "gpu-unavailable",
+		Title:    "The job expects a GPU and the runner has none",
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankResource - 2, Confidence: 0.94,
+		Patterns: patterns(
+			exc+`(?:\w+\.)*\w*Error: (?:Found no NVIDIA driver on your system|No CUDA GPUs are available|Attempting to deserialize object on a CUDA device but torch\.cuda\.is_available\(\) is False)`,
+			exc+`AssertionError: Torch not compiled with CUDA enabled`,
+			`could not select device driver "[^"]*" with capabilities: \[\[gpu\]\]`,
+			`MisconfigurationException: No supported gpu backend found`,
+			`: line \d+: nvidia-smi: command not found`,
+			exc+`(?:ImportError|OSError): libcuda\.so\.1: cannot open shared object file`,
+			`NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver`,
+			`nvidia-container-cli: initialization error: (?:nvml error: )?driver not loaded`,
+			exc+`(?:\w+\.)*\w*Error: .*no CUDA-capable device is detected`,
+			exc+`(?:\w+\.)*\w*(?:Error|Exception): .*but CUDA is not available`,
+		),
+	}
+}

@@ -1,0 +1,20 @@
+package rules
+
+import (
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func ncclTimeout() *Rule {
+	return &Rule{
+		ID: "nccl-timeout", Category: "nccl-timeout",
+		Title:    "A collective of distributed training timed out",
+		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankResource - 3, Confidence: 0.93,
+		Patterns: patterns(
+			`\[Rank (?P<rank>\d+)\] Watchdog caught collective operation timeout`,
+			`Watchdog caught collective operation timeout`,
+			`NCCL communicator was aborted on rank (?P<rank>\d+)`,
+			exc+`(?:\w+\.)*\w*Error: .*(?:ncclSystemError|ncclRemoteError|ncclInternalError|ncclUnhandledCudaError|NCCL error in)`,
+			`^(?:E +)?(?:RuntimeError: )?\[[^\]]*third_party/gloo/[^\]]*\] .*(?:[Tt]imed out|Connection (?:closed|reset) by peer)`,
+		),
+	}
+}

@@ -1,0 +1,43 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/functions/detect/logs"
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func policyCheck() *Rule {
+	return &Rule{
+		ID: "policy-check", Category: "policy-check",
+		Title:    "A policy of the repository was not met",
+		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle + 8, Confidence: 0.88,
+		Patterns: patterns(
+			`(?:changelog|Changelog|CHANGELOG|ChangeLog)\w*\b.*\b(?i:(?:missing|required|not (?:been )?(?:updated|found|changed|modified)|must be|no (?:entry|change)|failed|empty)\b)`,
+			`\b[Nn]o (?:changes? to|entry in|update to) (?:the )?(?:changelog|Changelog|CHANGELOG|ChangeLog)\b`,
+			`^✖\s+(?:subject may not be empty|type may not be empty|type must be one of|header must not be|body's lines)`,
+			`^(?:Error|ERROR|##\[error\])?.*(?:commit|Commit).*(?:missing|lacks|without) (?:a )?Signed-off-by`,
+			`No release type found in pull request title`,
+			`(?i)^(?:error|failed)\b.*licen[cs]e header`,
+			`(?i)^(?:error:? )?.*\b(?:pull request|PR) (?:must|should|needs to) have (?:at least|exactly|one|a).*\blabels?\b`,
+		),
+		Keys: []string{"check"},
+		Refine: func(w *Window, m *Match) bool {
+			t := strings.ToLower(m.textOf(w))
+			sec, _ := w.Section()
+			failed := sec == failing || w.Level(0) == logs.Error || policyFailed.MatchString(t)
+			if sec == failing && !strings.HasPrefix(m.textOf(w), "E ") || !failed || sec == jest || sec == unit {
+				return false
+			}
+			for _, c := range [...]string{"changelog", "signed-off-by", "license header", "release type", "label", "subject", "type"} {
+				if strings.Contains(t, c) {
+					m.Facts["check"] = c
+					break
+				}
+			}
+			return true
+		},
+	}
+}
+
+var policyFailed = re(`^(?:error|fail|✖|×|❌|no release type)`)

@@ -1,0 +1,18 @@
+package rules
+
+import (
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func trainingDiverged() *Rule {
+	return &Rule{
+		ID: "training-diverged", Category: "training-diverged",
+		Title:    "Training diverged",
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1, Confidence: 0.85,
+		Patterns: patterns(
+			exc+`(?:\w+\.)*\w*(?:Error|Exception|Exit)\b.*(?:(?i:training|model|(?P<metric>\w*loss))(?: has)? (?:diverged|exploded)|[Ll]oss explosion)`,
+			`^(?i:error|fatal|critical)\b.*(?i:training|model|(?P<metric>\w*loss))(?: has)? (?:diverged|exploded)`,
+		),
+		Keys: []string{"metric"},
+	}
+}

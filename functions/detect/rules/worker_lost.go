@@ -1,0 +1,34 @@
+package rules
+
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
+
+func workerLost() *Rule {
+	return &Rule{
+		ID: "worker-lost", Category: "worker-lost",
+		Title:    "A worker of a distributed framework was lost",
+		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankResource - 4, Confidence: 0.9,
+		Patterns: patterns(
+			exc+`(?:distributed\.\S*)?KilledWorker: `,
+			exc+`ray\.exceptions\.(?:WorkerCrashedError|NodeDiedError|ActorDiedError|RayActorError|ActorUnavailableError|LocalRayletDiedError)\b`,
+			`[Tt]he actor died unexpectedly before finishing this task`,
+			exc+`(?:joblib\.\S*)?TerminatedWorkerError: `,
+			exc+`(?:concurrent\.futures\.process\.)?BrokenProcessPool: `,
+			`ExecutorLostFailure \(executor \S+ exited`,
+		),
+		Keys: []string{"framework"},
+		Refine: func(w *Window, m *Match) bool {
+			t := strings.ToLower(m.textOf(w))
+			for _, f := range [...]struct{ word, name string }{{"killedworker", "dask"}, {"ray.", "ray"}, {"actor", "ray"}, {"terminatedworker", "joblib"}, {"brokenprocess", "python"}, {"executorlost", "spark"}} {
+				if strings.Contains(t, f.word) {
+					m.Facts["framework"] = f.name
+					break
+				}
+			}
+			return true
+		},
+	}
+}
