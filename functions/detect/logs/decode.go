@@ -24,9 +24,9 @@ func decode(r io.Reader) (io.Reader, error) {
 	whole := io.MultiReader(bytes.NewReader(head), r)
 	switch {
 	case bytes.HasPrefix(head, []byte{0xff, 0xfe}):
-		return utf16(whole, unicode.LittleEndian, unicode.ExpectBOM), nil
+		return fromUTF16(whole, unicode.LittleEndian, unicode.ExpectBOM), nil
 	case bytes.HasPrefix(head, []byte{0xfe, 0xff}):
-		return utf16(whole, unicode.BigEndian, unicode.ExpectBOM), nil
+		return fromUTF16(whole, unicode.BigEndian, unicode.ExpectBOM), nil
 	}
 	// Without a mark, text in UTF-16 shows as a NUL in every other byte, since
 	// logs are mostly ASCII.
@@ -39,13 +39,13 @@ func decode(r io.Reader) (io.Reader, error) {
 	half := len(head) / 2
 	switch {
 	case half >= 4 && nul[1] > half*3/4 && nul[0] < half/8+1:
-		return utf16(whole, unicode.LittleEndian, unicode.IgnoreBOM), nil
+		return fromUTF16(whole, unicode.LittleEndian, unicode.IgnoreBOM), nil
 	case half >= 4 && nul[0] > half*3/4 && nul[1] < half/8+1:
-		return utf16(whole, unicode.BigEndian, unicode.IgnoreBOM), nil
+		return fromUTF16(whole, unicode.BigEndian, unicode.IgnoreBOM), nil
 	}
 	return whole, nil
 }
 
-func utf16(r io.Reader, e unicode.Endianness, b unicode.BOMPolicy) io.Reader {
+func fromUTF16(r io.Reader, e unicode.Endianness, b unicode.BOMPolicy) io.Reader {
 	return transform.NewReader(r, unicode.UTF16(e, b).NewDecoder())
 }

@@ -237,10 +237,14 @@ func (t *tracker) post(l *Line) {
 }
 
 func (t *tracker) begin(s Segment, l *Line) {
+	s.First, s.Last = l.Number, l.Number
+	if n := len(t.segments); n > 0 && t.segments[n-1].First == l.Number && t.segments[n-1].Step == "" {
+		t.segments[n-1] = s // begun for this very line
+		return
+	}
 	if len(t.segments) >= maxSegments {
 		return
 	}
-	s.First, s.Last = l.Number, l.Number
 	t.segments = append(t.segments, s)
 }
 
