@@ -59,15 +59,15 @@ $(GOLANGCI): tools/go.mod
 
 .PHONY: docs
 docs: ## Write the generated pages anew
-	go run ./tools/docs -write
+	go run ./docs/generate -write
 
 .PHONY: docs-check
 docs-check: ## Fail when a generated page is stale
-	go run ./tools/docs
+	go run ./docs/generate
 
 .PHONY: accuracy
 accuracy: ## Measure diagnoses and plans on real data (DATA=folder)
-	go run ./tools/accuracy -data $(DATA)
+	go run ./test/accuracy -data $(DATA)
 
 .PHONY: bench
 bench: ## Run the benchmarks, each beside its baseline

@@ -89,6 +89,8 @@ type Options struct {
 	LogLag, LogRetry time.Duration
 	// Settle is how long the news of a failure waits for that of its repair.
 	Settle time.Duration
+	// Beat is how often one machine looks for work that has fallen due.
+	Beat time.Duration
 	// Delivery is the in-process broker's.
 	Delivery Delivery
 
@@ -111,6 +113,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.LogLag == 0 {
 		o.LogLag, o.LogRetry = 15*time.Minute, 30*time.Second
+	}
+	if o.Beat == 0 {
+		o.Beat = time.Second
 	}
 	if o.Delivery == (Delivery{}) {
 		o.Delivery = Delivery{Retries: 5, Backoff: time.Second}
@@ -354,10 +359,9 @@ func (a *App) Start() {
 // clock is one machine's PingSource. Between the ticks it does work as it falls
 // due, since nobody has to be woken from zero.
 func (a *App) clock() {
-	const beat = time.Second
 	tick := a.opts.Config.Tick
 	next := a.opts.Now()
-	timer := time.NewTicker(min(beat, tick))
+	timer := time.NewTicker(min(a.opts.Beat, tick))
 	defer timer.Stop()
 	for {
 		if now := a.opts.Now(); !now.Before(next) {

@@ -1,4 +1,4 @@
-// Command docs writes the pages of docs/ that follow from code: the rules, the
+// Command generate writes the pages of docs/ that follow from code: the rules, the
 // strategies, the settings and the events. Without -write it fails when a page
 // differs from what it would write.
 package main
