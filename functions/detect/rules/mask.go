@@ -13,13 +13,13 @@ const MaxText = 1000
 // secrets are the shapes of credentials that must not leave the bot. The group
 // "keep" stays, the rest of the match is replaced.
 var secrets = []*regexp.Regexp{
-	regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[\w-]{16,})`),
-	regexp.MustCompile(`\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}\b`),
-	regexp.MustCompile(`\bhf_[A-Za-z0-9]{16,}`),
+	regexp.MustCompile(`(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[\w-]{16,})`),
+	regexp.MustCompile(`(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}`),
+	regexp.MustCompile(`hf_[A-Za-z0-9]{16,}`),
 	regexp.MustCompile(`\b(?:sk|pk|rk)[-_](?:live_|test_|proj-|ant-)?[A-Za-z0-9_-]{16,}`),
 	regexp.MustCompile(`\b(?:xox[abposr]|xapp)-[A-Za-z0-9-]{8,}`),
 	regexp.MustCompile(`(?i)(?P<keep>https://hooks\.slack\.com/)(?:services|workflows|triggers)/[^\s'"<>]+`),
-	regexp.MustCompile(`\bAIza[A-Za-z0-9_-]{30,}`),
+	regexp.MustCompile(`AIza[A-Za-z0-9_-]{30,}`),
 	regexp.MustCompile(`\b(?:pypi|npm|dckr_pat|nvapi|dop_v1)[-_][A-Za-z0-9_-]{20,}`),
 	regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?`),
 	regexp.MustCompile(`(?P<keep>[A-Za-z][A-Za-z0-9+.-]*://)[^\s/@'"]+@`),

@@ -1,0 +1,142 @@
+package rules
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mlops-bot/mlops-bot/functions/detect/logs"
+)
+
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	setup := &Rule{ID: "setup", Rank: RankSetup}
+	test := &Rule{ID: "test", Rank: RankTest}
+	code := &Rule{ID: "code", Rank: RankCode, Last: true}
+	seg := func(states ...logs.State) []logs.Segment {
+		var out []logs.Segment
+		for i, s := range states {
+			out = append(out, logs.Segment{State: s, First: 100*i + 1, Last: 100*i + 100, ExitLine: 100*i + 100})
+		}
+		return out
+	}
+	match := func(r *Rule, line, segment int) Match {
+		return Match{Rule: r, Line: line, LastLine: line, Segment: segment, Count: 1}
+	}
+	weak := match(setup, 12, 0)
+	weak.Weak = true
+	tested := match(code, 20, 0)
+	tested.Tested = true
+	facts := match(test, 30, 0)
+	facts.Facts = map[string]string{"tests": "x"}
+	for name, tc := range map[string]struct {
+		matches []Match
+		context Context
+		want    []int // lines in order
+	}{
+		"nothing":                              {nil, Context{}, nil},
+		"a green job has no failures":          {[]Match{match(setup, 5, 0)}, Context{Segments: seg(logs.Unclear), Green: true}, nil},
+		"the cause before what it explains":    {[]Match{match(test, 10, 0), match(setup, 20, 0)}, Context{Segments: seg(logs.Failed)}, []int{20, 10}},
+		"a green step explains nothing":        {[]Match{match(setup, 10, 0), match(test, 110, 1)}, Context{Segments: seg(logs.Green, logs.Failed)}, []int{110}},
+		"the failed step before its cascade":   {[]Match{match(setup, 110, 1), match(test, 10, 0)}, Context{Segments: seg(logs.Failed, logs.Cascade)}, []int{10, 110}},
+		"a cancelled leg behind the failed":    {[]Match{match(setup, 10, 0), match(test, 110, 1)}, Context{Segments: seg(logs.Stopped, logs.Failed)}, []int{110, 10}},
+		"weak evidence last":                   {[]Match{weak, match(test, 40, 0)}, Context{Segments: seg(logs.Failed)}, []int{40, 12}},
+		"weak evidence alone":                  {[]Match{weak}, Context{Segments: seg(logs.Failed)}, []int{12}},
+		"the first of equals":                  {[]Match{match(test, 30, 0), match(test, 10, 0)}, Context{Segments: seg(logs.Failed)}, []int{10, 30}},
+		"the last one where survived ones are": {[]Match{match(code, 50, 0), match(code, 90, 0)}, Context{Segments: seg(logs.Failed)}, []int{90, 50}},
+		"the first failing test":               {[]Match{tested, match(code, 10, 0)}, Context{Segments: seg(logs.Failed)}, []int{20, 10}},
+		"an exception that the script outlived": {
+			[]Match{match(code, 10, 0), match(test, 95, 0)}, Context{Segments: seg(logs.Failed)}, []int{95, 10},
+		},
+		"the first job":         {[]Match{match(test, 110, 1), match(test, 20, 0)}, Context{Segments: seg(logs.Failed, logs.Failed)}, []int{20, 110}},
+		"the more specific":     {[]Match{match(test, 30, 0), facts}, Context{Segments: seg(logs.Failed)}, []int{30, 30}},
+		"a foreign segment":     {[]Match{match(test, 30, 7)}, Context{Segments: seg(logs.Failed)}, []int{30}},
+		"no segments are known": {[]Match{match(test, 30, 0)}, Context{}, []int{30}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for range 5 { // the order that matches come in doesn't matter
+				shuffled := slices.Clone(tc.matches)
+				rand.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+				chosen, reasons := Choose(shuffled, tc.context)
+				var got []int
+				for _, m := range chosen {
+					got = append(got, m.Line)
+				}
+				if diff := cmp.Diff(tc.want, got); diff != "" {
+					t.Fatalf("order (-want +got):\n%s", diff)
+				}
+				if len(tc.matches) > 0 && len(reasons) == 0 || len(chosen) > 0 && reasons[0].Line != chosen[0].Line {
+					t.Errorf("reasons %+v", reasons)
+				}
+			}
+		})
+	}
+	chosen, _ := Choose([]Match{match(test, 30, 0), facts}, Context{Segments: seg(logs.Failed)})
+	if chosen[0].Facts == nil {
+		t.Error("the match with fewer facts was preferred")
+	}
+}
+
+// TestPrefilter compares the automaton with a plain search.
+func TestPrefilter(t *testing.T) {
+	t.Parallel()
+	words := [][]string{{"he", "she"}, {"hers"}, {"his", "is a"}, {"\x00\xff"}, {"aaa"}, {"aab", "aa"}}
+	p := newPrefilter(words)
+	r := rand.New(rand.NewPCG(1, 2))
+	hits := make([]bool, len(words))
+	for range 3000 {
+		text := make([]byte, r.IntN(30))
+		for i := range text {
+			text[i] = "heris a\x00\xffb"[r.IntN(10)]
+		}
+		list := p.scan(text, hits, nil)
+		for i, ws := range words {
+			want := slices.ContainsFunc(ws, func(w string) bool { return bytes.Contains(text, []byte(w)) })
+			if hits[i] != want || slices.Contains(list, i) != want {
+				t.Fatalf("%q in %q: %v", ws, text, hits[i])
+			}
+			hits[i] = false
+		}
+	}
+}
+
+// TestScanIsBounded feeds more matches than are kept.
+func TestScanIsBounded(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for i := range 20_000 {
+		b.WriteString("--- FAIL: Test" + strings.Repeat("x", i%500) + " (0.00s)\n")
+	}
+	matches, _ := scan(t, catalogueOf(t, All()...), []byte(b.String()))
+	if len(matches) == 0 || len(matches) > maxPerRule {
+		t.Errorf("%d matches were kept", len(matches))
+	}
+}
+
+func FuzzScan(f *testing.F) {
+	c, err := NewCatalogue(All())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte("Traceback (most recent call last):\n  File \"a.py\", line 1, in <module>\nModuleNotFoundError: No module named 'x'\n"))
+	f.Add([]byte("=== FAILURES ===\n____ test ____\nE   AssertionError: assert 1 == 2\n\na.py:1: AssertionError\n"))
+	f.Add([]byte("ERROR: Cannot install a and b because these package versions have conflicting dependencies.\nThe conflict is caused by:\n    a 1 depends on c>=1\n"))
+	f.Fuzz(func(t *testing.T, log []byte) {
+		matches, segments := scan(t, c, log)
+		chosen, _ := Choose(matches, Context{Segments: segments})
+		for _, m := range chosen {
+			finding := m.Finding()
+			if finding.Line < 1 || finding.Line > bytes.Count(log, []byte("\n"))+1 {
+				t.Fatalf("line %d", finding.Line)
+			}
+			if len(finding.Text) > MaxText {
+				t.Fatalf("%d bytes of text", len(finding.Text))
+			}
+		}
+	})
+}
