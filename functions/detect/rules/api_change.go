@@ -20,6 +20,7 @@ func apiChange() *Rule {
 			exc+`(?P<exception>TypeError): (?P<reason>.*(?:not allowed|no longer|removed|deprecated|unexpected|[Ee]xpected \S+ to be|not supported|does not support|invalid keyword|must be (?:real|str|a|an) ).*)`,
 			exc+`(?:\w+\.)*(?:\w*Error|\w*Exception|\w*Warning): .*(?:has been removed|have been removed|was removed in|is no longer supported|has been moved to)`,
 			exc+`ModuleNotFoundError: No module named '(?P<module>\w+\.[\w.]+)'`,
+			exc+`(?P<class>openai)\.(?:lib\._old_api\.)?APIRemovedInV1: `,
 			exc+`(?P<class>pydantic\.errors)\.Pydantic(?:User|Import)Error: `,
 			exc+`(?P<class>sklearn\.utils\._param_validation)\.InvalidParameterError: The '(?P<argument>\w+)' parameter of (?P<symbol>\w+) must be`,
 		),
@@ -78,6 +79,8 @@ func apiChange() *Rule {
 				pkg = "sklearn"
 			case strings.HasPrefix(f["class"], "pydantic"):
 				pkg = "pydantic"
+			case f["class"] == "openai":
+				pkg = "openai"
 			case strings.HasPrefix(f["class"], "sklearn"):
 				pkg = "sklearn"
 			case f["class"] != "":

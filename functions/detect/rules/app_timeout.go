@@ -44,7 +44,7 @@ func appTimeout() *Rule {
 			if strings.Contains(t, "[Errno 110]") {
 				return false // the network's
 			}
-			if strings.Contains(t, "TimeoutError") && (sec == plain || sec == summary) && !tracebackNear(w) && sec != summary {
+			if !strings.Contains(t, "playwright") && strings.Contains(t, "TimeoutError") && (sec == plain || sec == summary) && !tracebackNear(w) && sec != summary {
 				return false
 			}
 			return true

@@ -15,6 +15,7 @@ func codeError() *Rule {
 			exc+`(?:ModuleNotFoundError|ImportError): No module named '?(?P<module>[\w.]+)'?`,
 			exc+`(?P<exception>ImportError): (?:attempted relative import|cannot import name '\w+' from (?:partially initialized module )?'(?P<module>[\w.]+)')`,
 			exc+`(?P<exception>NameError|UnboundLocalError|AttributeError|TypeError|IndexError|ZeroDivisionError|RecursionError|NotImplementedError): .+`,
+			exc+`(?P<shape>RuntimeError|ValueError|InvalidArgumentError): .*(?:shapes cannot be multiplied|Expected all tensors to be on the same device|size of tensor a \(\d+\) must match the size of tensor b|expected scalar type \w+ but found|could not be broadcast together|Given groups=\d+, weight of size|mat1 and mat2 must have the same dtype)`,
 			exc+`(?P<exception>ValueError|KeyError|RuntimeError|AssertionError)\b.*`,
 			`^(?:Uncaught )?(?P<exception>ReferenceError|TypeError): .+`,
 			`^(?:Error|Error \[ERR_MODULE_NOT_FOUND\]): Cannot find (?:module|package) '(?P<module>\.[^']+|/[^']+)'`,
@@ -76,6 +77,11 @@ func codeError() *Rule {
 			}
 			if !ok || where == foreign {
 				return false
+			}
+			if m.Facts["shape"] != "" {
+				m.Facts["exception"] = m.Facts["shape"]
+				delete(m.Facts, "shape")
+				return place(m, frames)
 			}
 			switch m.Facts["exception"] {
 			case "NameError", "UnboundLocalError":

@@ -20,12 +20,20 @@ func configMissing() *Rule {
 			exc+`omegaconf\.errors\.(?:MissingMandatoryValue|ConfigAttributeError|ConfigKeyError): (?:.*?: |Key ')(?P<key>[\w.]+)`,
 			exc+`(?:decouple\.)?UndefinedValueError: (?P<key>\w+) not found`,
 			exc+`(?:django\.core\.exceptions\.)?ImproperlyConfigured: .*?(?P<key>[A-Z][A-Z_0-9]+)`,
+			exc+`(?:pydantic_core\._pydantic_core\.|pydantic\.error_wrappers\.|pydantic\.)?ValidationError: \d+ validation errors? for (?P<class>\w+)`,
 			exc+`KeyError: '(?P<key>[A-Z][A-Z0-9]*_[A-Z0-9_]+)'`,
 			`^(?i:error|fatal)\b.*[Cc]onfig(?:uration)? file (?:not found|does not exist):? ?(?P<file>\S*)`,
 		),
 		Keys: []string{"key", "file"},
 		Refine: func(w *Window, m *Match) bool {
 			t := m.textOf(w)
+			if class := m.Facts["class"]; class != "" {
+				delete(m.Facts, "class")
+				if key, ok := w.Text(1); ok {
+					m.Facts["key"] = strings.TrimSpace(key)
+				}
+				return settingsClass.MatchString(class)
+			}
 			if strings.Contains(t, "FileNotFoundError") && !configFile.MatchString(m.Facts["file"]) {
 				return false
 			}

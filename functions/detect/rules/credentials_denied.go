@@ -23,6 +23,7 @@ func credentialsDenied() *Rule {
 			`does not have storage\.\w+\.\w+ access`,
 			`denied: requested access to the resource is denied`,
 			`(?:ERROR|Error|error|403).*does not have permission to access`,
+			`\b403\b.*(?:Access Denied|does not have \S+ (?:permission|access))`,
 			`Request had insufficient authentication scopes`,
 		),
 		Keys: []string{"service"},

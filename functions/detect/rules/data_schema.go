@@ -21,10 +21,16 @@ func dataSchema() *Rule {
 			exc+`ValueError: Input (?:X |y )?contains NaN`,
 			exc+`ValueError: Usecols do not match columns`,
 			exc+`(?:\w+\.)*\w*(?:Error|Exception): .*(?i:missing (?:required )?columns?:?|columns are missing:?) ?\W*(?P<column>\w+)?`,
+			exc+`ValueError: Found array with 0 (?:sample|feature)\(s\)`,
+			exc+`(?:pydantic_core\._pydantic_core\.|pydantic\.error_wrappers\.|pydantic\.)?ValidationError: \d+ validation errors? for (?P<table>\w+)`,
 			exc+`KeyError: '(?P<column>[^']+)'`,
 		),
 		Keys: []string{"column"},
 		Refine: func(w *Window, m *Match) bool {
+			if table := m.Facts["table"]; table != "" {
+				// Settings are validated in the same way: config-missing looks at those.
+				return !settingsClass.MatchString(table) && !w.InTest()
+			}
 			if !bareKeyError.MatchString(m.textOf(w)) {
 				return true
 			}
@@ -38,5 +44,7 @@ func dataSchema() *Rule {
 		},
 	}
 }
+
+var settingsClass = re(`(?i)settings|config|options$|params$`)
 
 var bareKeyError = re(`KeyError: '[^']+'$`)

@@ -16,6 +16,7 @@ func hfHubAuth() *Rule {
 			exc+`(?:[\w.]+\.)?(?:GatedRepoError|RepositoryNotFoundError): `,
 			`(?:401|403) Client Error.*https://(?:[\w-]+\.)*(?:huggingface\.co|hf\.co)/(?:api/(?:models|datasets|spaces)/)?(?P<repo>(?:datasets/)?[\w.-]+/[\w.-]+)?`,
 			`Cannot access gated repo for url https://(?:[\w-]+\.)*(?:huggingface\.co|hf\.co)/(?:api/(?:models|datasets|spaces)/)?(?P<repo>(?:datasets/)?[\w.-]+/[\w.-]+)`,
+			exc+`OSError: You are trying to access a gated repo`,
 			exc+`OSError: (?P<repo>\S+) is not a local folder and is not a valid model identifier listed on 'https://huggingface\.co/models'`,
 			`404 Client Error.*https://(?:[\w-]+\.)*huggingface\.co/api/(?:models|datasets|spaces)/(?P<repo>[\w.-]+/[\w.-]+)`,
 		),
@@ -26,7 +27,7 @@ func hfHubAuth() *Rule {
 					m.Facts["repo"] = first(hubRepo, t)
 				}
 			}
-			m.Facts["repo"] = strings.TrimPrefix(m.Facts["repo"], "datasets/")
+			m.Facts["repo"] = strings.TrimRight(strings.TrimPrefix(m.Facts["repo"], "datasets/"), ".")
 			if m.Facts["repo"] == "" {
 				delete(m.Facts, "repo")
 			}

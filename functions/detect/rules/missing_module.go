@@ -20,9 +20,19 @@ func missingModule() *Rule {
 			`^(?:\S*/)?(?:python|pypy)[\d.]*(?:\.exe)?: No module named '?(?P<module>[A-Za-z_]\w*)'?(?:$|[\s;])`,
 			`\\python(?:\.exe)?: No module named '?(?P<module>[A-Za-z_]\w*)'?$`,
 			exc+`ImportError: Missing optional dependency '(?P<module>[\w.-]+)'`,
+			exc+`ImportError: Unable to find a usable engine; tried using: '(?P<module>[\w.-]+)'`,
+			`^\w+ requires the (?P<library>[\w.-]+) library but it was not found in your environment`,
 		),
 		Keys: []string{"module"},
 		Refine: func(w *Window, m *Match) bool {
+			if library := m.Facts["library"]; library != "" {
+				delete(m.Facts, "library")
+				m.Facts["module"] = strings.ToLower(strings.ReplaceAll(library, "-", "_"))
+				if library == "PyTorch" {
+					m.Facts["module"] = "torch"
+				}
+				return true
+			}
 			name := m.Facts["module"]
 			top := topLevel(name)
 			if top == "pkg_resources" || top == "distutils" || removedModules[top] != "" || addedModules[name] != "" {

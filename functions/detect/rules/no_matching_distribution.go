@@ -16,6 +16,7 @@ func noMatchingDistribution() *Rule {
 			`No matching distribution found for (?P<package>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?(?P<constraint>[^(]*?)(?: \(from .*)?$`,
 			`[Bb]ecause (?P<package>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])? was not found in the package registry`,
 			`[Bb]ecause there (?:are no versions|is no version) of (?P<package>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?(?P<constraint>\S*)`,
+			`[Bb]ecause (?P<package>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?(?P<constraint>\S*) has no (?:wheels|source distribution)`,
 			`PackagesNotFoundError: The following packages are (?:not available from current channels|missing)`,
 			`Because \S+ depends on (?P<package>[A-Za-z0-9][\w.-]*) \((?P<constraint>[^)]*)\) which doesn't match any versions`,
 		),

@@ -12,6 +12,7 @@ func numpyABI() *Rule {
 			`A module that was compiled using NumPy 1\.x cannot be run in`,
 			`AttributeError: _ARRAY_API not found`,
 			exc+`(?:RuntimeError|ImportError): (?:module compiled against A[PB]I version|numpy\.core\.multiarray failed to import)`,
+			exc+`RuntimeError: Numpy is not available`,
 			`Failed to initialize NumPy: _ARRAY_API not found`,
 		),
 		Keys: []string{"package"},

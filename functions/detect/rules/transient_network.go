@@ -18,6 +18,8 @@ func transientNetwork() *Rule {
 			`^E: Failed to fetch \S+ +(?:5\d\d|Connection|Could not|Unable to connect|Hash Sum mismatch|File has unexpected size|Temporary|404)`,
 			`(?:dial tcp|net/http|failed to do request|proxyconnect|lookup \S+).*(?:i/o timeout|TLS handshake timeout|connection reset by peer|no such host|server misbehaving|EOF)`,
 			`(?:HTTPError|HTTP Error|urllib\.error\.\w+|requests\.exceptions\.\w+|HfHubHTTPError|httpx\.\w+).{0,40}\b(?:50[0234]) (?:Server Error|Service|Bad Gateway|Gateway|Internal|Proxy)`,
+			exc+`OSError: We couldn't connect to 'https?://`,
+			`Failed to download (?:archive|action) '[^']+' after \d+ attempts`,
 			`HTTP Error 50[0234]: `,
 			`CondaHTTPError: HTTP (?:000|50\d)`,
 			`(?:received unexpected HTTP status|unexpected status(?: code)?.*|Unexpected HTTP response): 50[0234]`,
