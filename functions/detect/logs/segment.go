@@ -340,7 +340,7 @@ func byLog(segs []Segment, idx []int) {
 		if s.Post {
 			continue
 		}
-		if s.ExitCode != 0 || s.Errors > 0 && (s.Action || s.Step == "" || s.Step == "Set up job" || !runs(s.Step)) {
+		if s.ExitCode != 0 || s.Errors > 0 && !runs(s.Step) && s.Last-s.ErrorLine <= afterError {
 			failed = i
 			break
 		}
@@ -369,6 +369,10 @@ func byLog(segs []Segment, idx []int) {
 		}
 	}
 }
+
+// afterError is how many lines an action may print behind the error that it
+// ends with. What it reports and survives stands further up.
+const afterError = 3
 
 // runs tells a script's heading from an action's.
 func runs(step string) bool { return strings.HasPrefix(step, "Run ") && !action.MatchString(step) }

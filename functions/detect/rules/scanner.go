@@ -12,9 +12,10 @@ import (
 
 // Bounds of a scan.
 const (
-	maxMatches   = 2000   // that are kept in all
-	maxPerRule   = 64     // that are kept of one rule in one segment
-	maxEvaluated = 50_000 // lines on which one rule's patterns are tried
+	maxMatches   = 2000     // that are kept in all
+	maxPerRule   = 64       // that are kept of one rule in one segment
+	maxEvaluated = 16 << 20 // bytes on which one rule's patterns are tried
+	maxRefined   = 4000     // matches of one rule whose neighbourhood is looked at
 )
 
 // Catalogue is a set of rules that is ready to scan. It is safe for concurrent
@@ -69,6 +70,7 @@ type Scanner struct {
 	job     string
 	python  map[string]string // by job
 	tried   []int             // by rule
+	refined []int             // by rule
 	matches []Match
 	index   map[matchKey]int
 	perRule map[ruleKey]int
@@ -89,7 +91,7 @@ type ruleKey struct {
 func (c *Catalogue) NewScanner() *Scanner {
 	return &Scanner{
 		c: c, ring: make([]entry, before+after+1), segment: -1,
-		hits: make([]bool, len(c.patterns)+1), tried: make([]int, len(c.rules)),
+		hits: make([]bool, len(c.patterns)+1), tried: make([]int, len(c.rules)), refined: make([]int, len(c.rules)),
 		python: map[string]string{}, index: map[matchKey]int{}, perRule: map[ruleKey]int{},
 	}
 }
@@ -176,7 +178,7 @@ func (s *Scanner) evaluate(seq int) {
 		if p.rule == matched || s.tried[p.rule] >= maxEvaluated {
 			continue
 		}
-		s.tried[p.rule]++
+		s.tried[p.rule] += len(text)
 		at := p.re.FindSubmatchIndex(text)
 		if at == nil {
 			continue
@@ -186,6 +188,11 @@ func (s *Scanner) evaluate(seq int) {
 		for g, name := range p.names {
 			if name != "" && at[2*g] >= 0 && at[2*g+1] > at[2*g] && m.Facts[name] == "" {
 				m.Facts[name] = string(text[at[2*g]:at[2*g+1]])
+			}
+		}
+		if r.Refine != nil {
+			if s.refined[p.rule]++; s.refined[p.rule] > maxRefined {
+				continue
 			}
 		}
 		if r.Refine != nil && !r.Refine(&Window{s: s, at: seq, Python: s.python[e.job]}, &m) {
