@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,30 +42,32 @@ type verdict struct {
 	took    time.Duration
 }
 
-// diagnoses diagnoses every labelled log below dataDir and prints a table per
-// category for each of the two sources, confusion pairs and totals.
-func diagnoses(ctx context.Context, dataDir string, verbose bool, out io.Writer) error {
-	for _, src := range []struct{ table, dir, column string }{
-		{"logs.tsv", "", "path"},
-		{"issues.tsv", "issues", "file"},
-	} {
-		logs, err := readLabels(filepath.Join(dataDir, src.table), src.column)
-		if err != nil {
-			return err
-		}
-		var verdicts []verdict
-		for _, l := range logs {
-			v, err := judge(ctx, filepath.Join(dataDir, src.dir, l.path), l)
+// diagnoses measures the diagnosis of every labelled log: a table per category
+// for each of the two sources, confusion pairs and totals.
+func diagnoses(verbose bool) func(context.Context, string, io.Writer) error {
+	return func(ctx context.Context, dataDir string, out io.Writer) error {
+		for _, src := range []struct{ table, dir, column string }{
+			{"logs.tsv", "", "path"},
+			{"issues.tsv", "issues", "file"},
+		} {
+			logs, err := readLabels(filepath.Join(dataDir, src.table), src.column)
 			if err != nil {
 				return err
 			}
-			verdicts = append(verdicts, v)
+			var verdicts []verdict
+			for _, l := range logs {
+				v, err := judge(ctx, filepath.Join(dataDir, src.dir, l.path), l)
+				if err != nil {
+					return err
+				}
+				verdicts = append(verdicts, v)
+			}
+			if err := report(out, src.table, verdicts, verbose); err != nil {
+				return err
+			}
 		}
-		if err := report(out, src.table, verdicts, verbose); err != nil {
-			return err
-		}
+		return nil
 	}
-	return nil
 }
 
 func readLabels(file, pathColumn string) ([]labelled, error) {
@@ -174,11 +177,7 @@ func report(out io.Writer, title string, verdicts []verdict, verbose bool) error
 			confusion[v.log.category+" taken for "+v.got.Category]++
 		}
 	}
-	names := make([]string, 0, len(byCategory))
-	for name := range byCategory {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int {
+	names := slices.SortedFunc(maps.Keys(byCategory), func(a, b string) int {
 		return cmp.Or(cmp.Compare(byCategory[b].n, byCategory[a].n), cmp.Compare(a, b))
 	})
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -191,8 +190,8 @@ func report(out io.Writer, title string, verdicts []verdict, verbose bool) error
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	for pair, n := range confusion {
-		fmt.Fprintf(out, "confused: %s (%d)\n", pair, n)
+	for _, pair := range slices.Sorted(maps.Keys(confusion)) {
+		fmt.Fprintf(out, "confused: %s (%d)\n", pair, confusion[pair])
 	}
 	if verbose {
 		for _, v := range verdicts {
