@@ -34,7 +34,7 @@ type short struct {
 
 func TestDiagnose(t *testing.T) {
 	t.Parallel()
-	at := func(min int) time.Time { return time.Date(2026, 1, 2, 3, min, 0, 0, time.UTC) }
+	at := func(minute int) time.Time { return time.Date(2026, 1, 2, 3, minute, 0, 0, time.UTC) }
 	tests := map[string]struct {
 		log  string
 		job  *domain.Job

@@ -134,7 +134,7 @@ func (p *parts) Read(b []byte) (int, error) {
 			p.cur, p.files = rc, p.files[1:]
 		}
 		n, err := p.cur.Read(b)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = p.Close()
 		}
 		if n > 0 || err != nil {

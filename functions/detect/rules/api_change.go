@@ -100,6 +100,7 @@ func apiChange() *Rule {
 				switch where {
 				case dependency:
 					pkg = dep
+				case foreign:
 				case stdlib:
 					if f["argument"] != "" || strings.Contains(t, "xpected") {
 						pkg = "python"

@@ -52,4 +52,4 @@ func configMissing() *Rule {
 	}
 }
 
-var credential = re(`^` + credentialName + `$`)
+var credential = re(`^` + sensitiveName + `$`)

@@ -6,8 +6,8 @@ import (
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
 
-// credentialName is what names of credentials in the environment look like.
-const credentialName = `[A-Z][A-Z0-9_]*(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?|PAT)(?:_[A-Z]+)?`
+// sensitiveName is what names of credentials in the environment look like.
+const sensitiveName = `[A-Z][A-Z0-9_]*(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?|PAT)(?:_[A-Z]+)?`
 
 func credentialsMissing() *Rule {
 	return &Rule{
@@ -20,14 +20,14 @@ func credentialsMissing() *Rule {
 			`Could not load credentials from any providers|Credentials could not be loaded`,
 			`[Dd]efault credentials were not found`,
 			`Input required and not supplied: (?P<name>[\w-]*(?i:token|key|secret|password|username|credentials)[\w-]*)`,
-			exc+`KeyError: '(?P<name>`+credentialName+`)'`,
+			exc+`KeyError: '(?P<name>`+sensitiveName+`)'`,
 			`The api_key client option must be set either by passing api_key to the client or by setting the (?P<name>\w+) environment variable`,
 			`Username and password required`,
 			`wandb: ERROR api_key not configured|wandb\.errors\.\S*: api_key not configured|No API key configured\. Use`,
 			`must specify exactly one of .?"?(?:workload_identity_provider|credentials_json)`,
 			`fatal: could not read Username for '(?P<name>[^']+)'`,
-			`(?i:error|fatal|exception|failed|missing)\b.*\b(?P<name>`+credentialName+`)\b.{0,30}(?:environment variable|is not set|not set\b|is required but not set|must be set|not found in environment)`,
-			`^(?:(?i:error): )?(?:[Tt]he )?(?:[Ee]nvironment variable |[Ss]ecret |env var )['"\x60]?(?P<name>`+credentialName+`)['"\x60]? (?:is not set|is required|must be set|not set|is missing)`,
+			`(?i:error|fatal|exception|failed|missing)\b.*\b(?P<name>`+sensitiveName+`)\b.{0,30}(?:environment variable|is not set|not set\b|is required but not set|must be set|not found in environment)`,
+			`^(?:(?i:error): )?(?:[Tt]he )?(?:[Ee]nvironment variable |[Ss]ecret |env var )['"\x60]?(?P<name>`+sensitiveName+`)['"\x60]? (?:is not set|is required|must be set|not set|is missing)`,
 			`(?i:azure|azuread|login).*credentials were not provided`,
 		),
 		Keys: []string{"name"},

@@ -7,7 +7,7 @@ import "slices"
 // that those with output come last, and the alphabet is folded to the bytes that
 // occur in keywords, which keeps the table within the processor's cache.
 type prefilter struct {
-	class   [256]uint8
+	class   [256]uint16
 	width   int      // number of classes
 	next    []uint32 // state*width + class → offset of the next state in next
 	outputs uint32   // offsets from here on have output
@@ -17,18 +17,18 @@ type prefilter struct {
 // newPrefilter builds the automaton; words[i] are the keywords of pattern i.
 func newPrefilter(words [][]string) *prefilter {
 	p := &prefilter{out: map[uint32][]int{}}
-	classes := 1 // class 0: bytes of no keyword
+	classes := uint16(1) // class 0: bytes of no keyword
 	for _, ws := range words {
 		for _, w := range ws {
 			for i := range len(w) {
 				if p.class[w[i]] == 0 {
-					p.class[w[i]] = uint8(classes)
+					p.class[w[i]] = classes
 					classes++
 				}
 			}
 		}
 	}
-	p.width = classes
+	p.width = int(classes)
 
 	type node struct {
 		next []int
@@ -92,7 +92,7 @@ func newPrefilter(words [][]string) *prefilter {
 			order = append(order, i)
 		}
 	}
-	p.outputs = uint32(len(order) * classes)
+	p.outputs = uint32(len(order) * p.width) //nolint:gosec // a few thousand states
 	for i := range nodes {
 		if len(nodes[i].out) > 0 {
 			order = append(order, i)
@@ -100,9 +100,9 @@ func newPrefilter(words [][]string) *prefilter {
 	}
 	offset := make([]uint32, len(nodes))
 	for at, i := range order {
-		offset[i] = uint32(at * classes)
+		offset[i] = uint32(at * p.width) //nolint:gosec // a few thousand states
 	}
-	p.next = make([]uint32, len(nodes)*classes)
+	p.next = make([]uint32, len(nodes)*p.width)
 	for i, n := range nodes {
 		for c, to := range n.next {
 			p.next[int(offset[i])+c] = offset[to]

@@ -26,7 +26,7 @@ func pythonVersionRule() *Rule {
 		Keys: []string{"version", "required", "module", "symbol"},
 		Refine: func(w *Window, m *Match) bool {
 			if name := m.Facts["module"]; name != "" {
-				required := ""
+				var required string
 				if v := removedModules[topLevel(name)]; v != "" {
 					required = "<" + v
 				} else if v := addedModules[name]; v != "" {

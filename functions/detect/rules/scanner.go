@@ -67,7 +67,6 @@ type Scanner struct {
 	section section
 	test    string
 	segment int
-	job     string
 	python  map[string]string // by job
 	tried   []int             // by rule
 	refined []int             // by rule
