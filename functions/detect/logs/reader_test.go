@@ -238,7 +238,7 @@ func TestSegments(t *testing.T) {
 		want []step
 	}{
 		"a script fails, clean-up follows": {
-			log: "Requested labels: ubuntu-24.04\n##[group]Run actions/checkout@v4\n##[endgroup]\n##[group]Run python -m pytest\n  pytest -q || echo '##[error]x'\n##[endgroup]\nE\n##[error]Process completed with exit code 1.\n##[group]Run actions/upload-artifact@v4\n##[endgroup]\n##[error]No files were found\nPost job cleanup.\nCleaning up orphan processes\n",
+			log: "Requested labels: ubuntu-24.04\n##[group]Run actions/checkout@v4\n##[endgroup]\n##[group]Run python -m pytest\n  exec pytest -q || echo '##[error]x'\n##[endgroup]\nE\n##[error]Process completed with exit code 1.\n##[group]Run actions/upload-artifact@v4\n##[endgroup]\n##[error]No files were found\nPost job cleanup.\nCleaning up orphan processes\n",
 			want: []step{
 				{"", "", 0, 1, Green, 0},
 				{"", "Run actions/checkout@v4", 0, 2, Green, 0},
