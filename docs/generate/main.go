@@ -13,10 +13,12 @@ import (
 	"go/token"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/mlops-bot/mlops-bot/functions/detect/rules"
 	"github.com/mlops-bot/mlops-bot/functions/repair/strategies"
+	"github.com/mlops-bot/mlops-bot/shared/domain"
 	"github.com/mlops-bot/mlops-bot/shared/events"
 )
 
@@ -36,9 +38,13 @@ func run(write bool) error {
 	if err != nil {
 		return err
 	}
+	catalogue, err := strategiesPage("functions/repair/strategies")
+	if err != nil {
+		return err
+	}
 	var stale error
 	for path, page := range map[string]string{
-		"docs/rules.md": rulesPage(), "docs/strategies.md": strategiesPage(), "docs/events.md": eventsPage(), "docs/configuration.md": settings,
+		"docs/rules.md": rulesPage(), "docs/strategies.md": catalogue, "docs/events.md": eventsPage(), "docs/configuration.md": settings,
 	} {
 		page = generated + page
 		if write {
@@ -64,13 +70,9 @@ func rulesPage() string {
 	b.WriteString("# Rules\n\nWhat the bot can find in a log. A log that no rule matches is `unknown`. Facts in *italics* tell one failure of a category from another.\n\n")
 	b.WriteString("| Rule | Category | Title | Remedy | Facts |\n|---|---|---|---|---|\n")
 	for _, r := range rules.All() {
-		facts := make([]string, 0, len(r.Facts()))
-		keys := map[string]bool{}
-		for _, k := range r.Keys {
-			keys[k] = true
-		}
-		for _, f := range r.Facts() {
-			if keys[f] {
+		var facts []string
+		for _, f := range factsOf(r) {
+			if slices.Contains(r.Keys, f) {
 				f = "*" + f + "*"
 			}
 			facts = append(facts, f)
@@ -80,14 +82,61 @@ func rulesPage() string {
 	return b.String()
 }
 
-func strategiesPage() string {
+// factsOf lists the facts that a rule's patterns capture or its fingerprint uses.
+func factsOf(r *rules.Rule) []string {
+	names := slices.Clone(r.Keys)
+	for _, p := range r.Patterns {
+		names = append(names, p.SubexpNames()...)
+	}
+	names = slices.DeleteFunc(names, func(s string) bool { return s == "" })
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// sampleFacts are facts by which strategies of one category are told apart.
+var sampleFacts = []map[string]string{
+	{}, {"action": "actions/upload-artifact", "version": "v3"}, {"action": "set-output"},
+	{"version": "3.1"}, {"version": "3.7"}, {"version": "3.9", "required": ">=3.10"},
+}
+
+// strategiesPage takes each strategy's comment as its explanation, and asks it
+// which categories it answers.
+func strategiesPage(dir string) (string, error) {
+	pkgs, err := parser.ParseDir(token.NewFileSet(), dir, nil, parser.ParseComments) //nolint:staticcheck // comments are all that is wanted
+	if err != nil {
+		return "", err
+	}
+	explained := map[string]string{}
+	for _, pkg := range pkgs {
+		for _, file := range pkg.Files {
+			for _, d := range file.Decls {
+				if g, ok := d.(*ast.GenDecl); ok && g.Tok == token.TYPE {
+					explained[g.Specs[0].(*ast.TypeSpec).Name.Name] = g.Doc.Text()
+				}
+			}
+		}
+	}
 	var b strings.Builder
 	b.WriteString("# Strategies\n\nHow the bot repairs what it found. Each is switched off by its id under `strategies` in `.github/mlops-bot.yml` ([policy](policy.md)).\n\n")
-	b.WriteString("| Strategy | Answers | What it does |\n|---|---|---|\n")
+	b.WriteString("| Strategy | Answers | How |\n|---|---|---|\n")
 	for _, s := range strategies.All() {
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.ID(), codes(s.Categories()), cell(s.Summary()))
+		var answers []string
+		for _, r := range rules.All() {
+			for _, facts := range sampleFacts {
+				f := domain.Finding{Category: r.Category, Remedy: r.Remedy, Facts: facts}
+				if s.Applies(f) && !slices.Contains(answers, r.Category) {
+					answers = append(answers, r.Category)
+				}
+			}
+		}
+		name := strings.TrimPrefix(fmt.Sprintf("%T", s), "strategies.")
+		how := strings.TrimSpace(strings.TrimPrefix(explained[name], name+" "))
+		if how == "" {
+			return "", fmt.Errorf("strategy %s has no comment", s.ID())
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.ID(), codes(answers), cell(strings.ToUpper(how[:1])+how[1:]))
 	}
-	return b.String()
+	return b.String(), nil
 }
 
 func codes(list []string) string {

@@ -41,15 +41,16 @@ func (s Secret) Reveal() string { return string(s) }
 
 // Config is every setting. Names are those of the environment.
 type Config struct {
-	Host        string     `env:"HOST" envDefault:"127.0.0.1"` // address to listen on
-	Port        int        `env:"PORT" envDefault:"8080"`
-	LogLevel    slog.Level `env:"LOG_LEVEL" envDefault:"INFO"` // DEBUG, INFO, WARN or ERROR
-	Environment string     `env:"ENVIRONMENT" envDefault:"development"`
+	Host     string     `env:"HOST" envDefault:"127.0.0.1"` // address to listen on
+	Port     int        `env:"PORT" envDefault:"8080"`      // port to listen on; 0 is any free one
+	LogLevel slog.Level `env:"LOG_LEVEL" envDefault:"INFO"` // DEBUG, INFO, WARN or ERROR
+	// Environment other than development refuses channels on loopback.
+	Environment string `env:"ENVIRONMENT" envDefault:"development"`
 	// PublicURL is where people and GitHub reach the bot; links in messages use it.
 	PublicURL string `env:"PUBLIC_URL"`
 
-	// DatabaseURL is postgres://… or sqlite:///path.
-	DatabaseURL Secret `env:"DATABASE_URL" envDefault:"sqlite:///data/mlops-bot.db"`
+	// DatabaseURL is postgres://user:password@host:5432/database, sqlite:path or sqlite:///absolute/path.
+	DatabaseURL Secret `env:"DATABASE_URL" envDefault:"sqlite:data/mlops-bot.db"`
 	// RedisURL is redis://… or rediss://…; empty is a cache inside the process.
 	RedisURL Secret `env:"REDIS_URL"`
 	// BrokerURL is the broker's ingress that a function publishes to; only the
@@ -78,22 +79,23 @@ type Config struct {
 
 // GitHub is the App and where GitHub is.
 type GitHub struct {
-	AppID          int64  `env:"APP_ID"`
-	PrivateKeyPath string `env:"PRIVATE_KEY_PATH"`
-	WebhookSecret  Secret `env:"WEBHOOK_SECRET"`
+	AppID          int64  `env:"APP_ID"`           // the number on the App's settings page
+	PrivateKeyPath string `env:"PRIVATE_KEY_PATH"` // file with the App's private key (PEM)
+	WebhookSecret  Secret `env:"WEBHOOK_SECRET"`   // at least 16 characters
 	// WebhookSecretPrevious is accepted too, while a rotation is under way.
 	WebhookSecretPrevious Secret `env:"WEBHOOK_SECRET_PREVIOUS"`
-	APIURL                string `env:"API_URL" envDefault:"https://api.github.com/"`
-	GraphQLURL            string `env:"GRAPHQL_URL" envDefault:"https://api.github.com/graphql"`
+	// APIURL is the REST API's root; nothing is appended to it but a slash.
+	APIURL     string `env:"API_URL" envDefault:"https://api.github.com/"`
+	GraphQLURL string `env:"GRAPHQL_URL" envDefault:"https://api.github.com/graphql"` // the GraphQL endpoint
 	// LogHosts are further hosts that job logs may be downloaded from.
 	LogHosts []string `env:"LOG_HOSTS"`
 }
 
 // Notify is where people are told. The pull request's comment needs no setting.
 type Notify struct {
-	SlackURL      Secret `env:"SLACK_WEBHOOK_URL"`
-	WebhookURL    Secret `env:"WEBHOOK_URL"`
-	WebhookSecret Secret `env:"WEBHOOK_SECRET"` // signs the JSON webhook
+	SlackURL      Secret `env:"SLACK_WEBHOOK_URL"` // of a Slack incoming webhook
+	WebhookURL    Secret `env:"WEBHOOK_URL"`       // receives every message as JSON
+	WebhookSecret Secret `env:"WEBHOOK_SECRET"`    // signs the JSON webhook
 }
 
 // Program is which of the programs asks; each needs other settings.
@@ -156,7 +158,7 @@ func (c Config) Validate(program Program) error {
 		bad("GITHUB_MUTATION_SPACING", "%s is not between 0s and 1m", c.MutationSpacing)
 	}
 	if u, err := url.Parse(c.DatabaseURL.Reveal()); err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql" && u.Scheme != "sqlite") {
-		bad("DATABASE_URL", "must be postgres://user:password@host:5432/database or sqlite:///path/file.db")
+		bad("DATABASE_URL", "must be postgres://user:password@host:5432/database or sqlite:path/file.db")
 	}
 	if r := c.RedisURL.Reveal(); r != "" {
 		if u, err := url.Parse(r); err != nil || (u.Scheme != "redis" && u.Scheme != "rediss") {
