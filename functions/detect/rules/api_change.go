@@ -11,7 +11,8 @@ func apiChange() *Rule {
 		ID: "api-change", Category: "api-change",
 		Title:    "The code and a dependency's API do not fit",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit, Confidence: 0.85,
-		Last: true,
+		Last:      true,
+		FactNames: []string{"package", "symbol", "file", "line"},
 		Patterns: patterns(
 			exc+`ImportError: cannot import name '(?P<symbol>\w+)' from (?P<partial>partially initialized module )?'(?P<module>[\w.]+)'(?: \((?P<path>[^)]*)\))?`,
 			exc+`AttributeError: (?:partially initialized )?module '?(?P<module>[A-Za-z_][\w.]*)'? has no attribute '?(?P<symbol>\w+)'?`,

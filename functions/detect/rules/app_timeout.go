@@ -11,7 +11,8 @@ func appTimeout() *Rule {
 		ID: "app-timeout", Category: "app-timeout",
 		Title:    "A test or program gave up waiting",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankCode + 5, Confidence: 0.88,
-		Last: true,
+		Last:      true,
+		FactNames: []string{"seconds", "test"},
 		Patterns: patterns(
 			`^E +Failed: Timeout (?:\(?>)(?P<seconds>[\d.]+)s`,
 			`^\++ Timeout \++$`,

@@ -9,6 +9,7 @@ func benchmarkRegression() *Rule {
 		ID: "benchmark-regression", Category: "benchmark-regression",
 		Title:    "A benchmark is worse than its limit",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest + 3, Confidence: 0.92,
+		FactNames: []string{"benchmark"},
 		Patterns: patterns(
 			`ERROR: Performance has regressed|Performance has regressed:`,
 			`Performance alert! Previous value was `,

@@ -9,7 +9,8 @@ func cancelledBySibling() *Rule {
 		ID: "cancelled-by-sibling", Category: "cancelled-by-sibling",
 		Title:    "The job was cancelled because another one failed",
 		Severity: Low, Remedy: domain.RemedyNone, Rank: RankAftermath + 1, Confidence: 0.95,
-		Patterns: patterns(`The (?:job|strategy configuration) was canceled because "(?P<job>[^"]+)" failed`),
-		Keys:     []string{"job"},
+		FactNames: []string{"job"},
+		Patterns:  patterns(`The (?:job|strategy configuration) was canceled because "(?P<job>[^"]+)" failed`),
+		Keys:      []string{"job"},
 	}
 }

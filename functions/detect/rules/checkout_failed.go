@@ -9,6 +9,7 @@ func checkoutFailed() *Rule {
 		ID: "checkout-failed", Category: "checkout-failed",
 		Title:    "The checkout's ref, submodule or LFS object can't be had",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 3, Confidence: 0.93,
+		FactNames: []string{"ref"},
 		Patterns: patterns(
 			`fatal: couldn't find remote ref (?P<ref>\S+)`,
 			`fatal: (?:reference|unable to read tree|remote error).*(?:is not a tree|not our ref):? ?(?P<ref>\S*)`,

@@ -9,6 +9,7 @@ func checkpointMismatch() *Rule {
 		ID: "checkpoint-mismatch", Category: "checkpoint-mismatch",
 		Title:    "A checkpoint does not fit the model",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit + 2, Confidence: 0.96,
+		FactNames: []string{"key"},
 		Patterns: patterns(
 			`Error\(s\) in loading state_dict for (?P<key>\w+)`,
 			`^\s*size mismatch for (?P<key>[\w.]+): copying a param`,

@@ -11,6 +11,7 @@ func codeError() *Rule {
 		ID: "code-error", Category: "code-error",
 		Title:    "The repository's own code is wrong",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode, Confidence: 0.85,
+		FactNames: []string{"file", "line", "exception"},
 		Patterns: patterns(
 			exc+`(?:ModuleNotFoundError|ImportError): No module named '?(?P<module>[\w.]+)'?`,
 			exc+`(?P<exception>ImportError): (?:attempted relative import|cannot import name '\w+' from (?:partially initialized module )?'(?P<module>[\w.]+)')`,

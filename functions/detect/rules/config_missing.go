@@ -12,7 +12,8 @@ func configMissing() *Rule {
 		ID: "config-missing", Category: "config-missing",
 		Title:    "A configuration is not there",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 2, Confidence: 0.88,
-		Last: true,
+		Last:      true,
+		FactNames: []string{"key", "file"},
 		Patterns: patterns(
 			exc+`FileNotFoundError: (?:\[Errno 2\] )?(?:No such file or directory: |.*?[:\s])['"]?(?P<file>[^'"\s]+)['"]?`,
 			`(?:Keystore|Key store) file '(?P<file>[^']+)' not found for signing`,

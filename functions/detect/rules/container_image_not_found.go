@@ -11,6 +11,7 @@ func containerImageNotFound() *Rule {
 		ID: "container-image-not-found", Category: "container-image-not-found",
 		Title:    "A container image or tag does not exist",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup, Confidence: 0.94,
+		FactNames: []string{"image"},
 		Patterns: patterns(
 			`manifest for (?P<image>\S+) not found`,
 			`pull access denied for (?P<image>[^,\s]+)`,

@@ -11,7 +11,8 @@ func credentialsDenied() *Rule {
 		ID: "credentials-denied", Category: "credentials-denied",
 		Title:    "Valid credentials without the right to do it",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup - 2, Confidence: 0.9,
-		Last: true,
+		Last:      true,
+		FactNames: []string{"service"},
 		Patterns: patterns(
 			`\((?:AccessDenied|AccessDeniedException|UnauthorizedOperation)\) when calling`,
 			`AccessDenied(?:Exception)?: `,

@@ -11,7 +11,8 @@ func credentialsExpired() *Rule {
 		ID: "credentials-expired", Category: "credentials-expired",
 		Title:    "A credential is not valid any more",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup, Confidence: 0.93,
-		Last: true,
+		Last:      true,
+		FactNames: []string{"service"},
 		Patterns: patterns(
 			`[Tt]he security token included in the request is (?:invalid|expired)`,
 			`\((?:ExpiredToken|ExpiredTokenException|InvalidClientTokenId|InvalidAccessKeyId|SignatureDoesNotMatch|UnrecognizedClientException|AuthFailure)\) when calling`,

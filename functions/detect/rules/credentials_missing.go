@@ -14,7 +14,8 @@ func credentialsMissing() *Rule {
 		ID: "credentials-missing", Category: "credentials-missing",
 		Title:    "A credential is not set",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup - 1, Confidence: 0.93,
-		Last: true,
+		Last:      true,
+		FactNames: []string{"name"},
 		Patterns: patterns(
 			`[Uu]nable to locate credentials|NoCredentialsError: `,
 			`Could not load credentials from any providers|Credentials could not be loaded`,

@@ -9,6 +9,7 @@ func cudaArchMismatch() *Rule {
 		ID: "cuda-arch-mismatch", Category: "cuda-arch-mismatch",
 		Title:    "The build has no kernels for this GPU",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankResource, Confidence: 0.95,
+		FactNames: []string{"arch"},
 		Patterns: patterns(
 			`no kernel image is available for execution on the device`,
 			`CUDA_ERROR_NO_BINARY_FOR_GPU`,

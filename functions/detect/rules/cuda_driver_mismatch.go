@@ -9,6 +9,7 @@ func cudaDriverMismatch() *Rule {
 		ID: "cuda-driver-mismatch", Category: "cuda-driver-mismatch",
 		Title:    "The GPU's driver and libraries do not fit",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankResource, Confidence: 0.93,
+		FactNames: []string{"driver", "runtime"},
 		Patterns: patterns(
 			exc+`(?:[\w.]+: )*.*CUDA driver version is insufficient for CUDA runtime version`,
 			exc+`(?:\w+\.)*\w*Error: The NVIDIA driver on your system is too old \(found version (?P<driver>\d+)\)`,

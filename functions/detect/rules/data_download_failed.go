@@ -9,6 +9,7 @@ func dataDownloadFailed() *Rule {
 		ID: "data-download-failed", Category: "data-download-failed",
 		Title:    "A data set's download or its checksum failed",
 		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankFit + 1, Confidence: 0.92,
+		FactNames: []string{"url"},
 		Patterns: patterns(
 			`(?:NonMatchingChecksumError|ExpectedMoreDownloadedFiles\w*): ?(?P<url>https?://\S+)?`,
 			exc+`RuntimeError: (?:Dataset|File) not found or corrupted`,

@@ -16,7 +16,8 @@ func dataMissing() *Rule {
 		ID: "data-missing", Category: "data-missing",
 		Title:    "A data file is not there",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 2, Confidence: 0.9,
-		Last: true,
+		Last:      true,
+		FactNames: []string{"path"},
 		Patterns: patterns(
 			exc+`FileNotFoundError: (?:\[Errno 2\] )?(?:No such file or directory: |.*?[:\s])['"]?(?P<path>[^'"\s]+)['"]?`,
 			`\(NoSuchKey\)|\bNoSuchKey: |The specified key does not exist`,

@@ -9,7 +9,8 @@ func dataSchema() *Rule {
 		ID: "data-schema", Category: "data-schema",
 		Title:    "Data does not have the expected columns or types",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1, Confidence: 0.88,
-		Last: true,
+		Last:      true,
+		FactNames: []string{"column", "table"},
 		Patterns: patterns(
 			exc+`KeyError: "?(?:\['(?P<column>[^']+)'.*\] not in index|None of \[.*\] are in the \[columns\])`,
 			exc+`pandera\.errors\.SchemaErrors?: ?(?:.*column '(?P<column>[^']+)')?`,

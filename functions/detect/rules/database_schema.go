@@ -9,7 +9,8 @@ func databaseSchema() *Rule {
 		ID: "database-schema", Category: "database-schema",
 		Title:    "A table or migration is missing",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1, Confidence: 0.92,
-		Last: true,
+		Last:      true,
+		FactNames: []string{"table"},
 		Patterns: patterns(
 			exc+`(?:[\w.()]+ )*(?:[\w.]*(?:Error|UndefinedTable\)?|UndefinedTableError)):? .*relation "(?P<table>[^"]+)" does not exist`,
 			exc+`(?:[\w.]*(?:Error|Exception)):? .*no such table: (?P<table>[\w.]+)`,

@@ -12,6 +12,7 @@ func dependencyConflict() *Rule {
 		ID: "dependency-conflict", Category: "dependency-conflict",
 		Title:    "No set of versions satisfies the requirements",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup, Confidence: 0.95,
+		FactNames: []string{"packages", "constraints", "resolver"},
 		Patterns: patterns(
 			`ERROR: Cannot install (?P<constraints>.+)`,
 			`ERROR: ResolutionImpossible: for help visit`,

@@ -11,6 +11,7 @@ func diskFull() *Rule {
 		ID: "disk-full", Category: "disk-full",
 		Title:    "The disk is full",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 5, Confidence: 0.97,
+		FactNames: []string{"path"},
 		Patterns: patterns(
 			`[Nn]o space left on device: '(?P<path>/[^']+)'`,
 			`(?P<path>/[\w./@+-]+)'?: [Nn]o space left on device`,

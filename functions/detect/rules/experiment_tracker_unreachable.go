@@ -11,7 +11,8 @@ func experimentTracker() *Rule {
 		ID: "experiment-tracker-unreachable", Category: "experiment-tracker-unreachable",
 		Title:    "The experiment tracker can't be reached",
 		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankSetup - 3, Confidence: 0.93,
-		Last: true,
+		Last:      true,
+		FactNames: []string{"service"},
 		Patterns: patterns(
 			exc+`mlflow\.exceptions\.MlflowException: API request to (?P<url>http\S+) failed`,
 			exc+`mlflow\.exceptions\.\w+: .*(?:timed out|[Mm]ax retries|[Cc]onnection|50[234])`,

@@ -11,7 +11,8 @@ func filePermission() *Rule {
 		ID: "file-permission", Category: "file-permission",
 		Title:    "Permission was denied on a path",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankFit - 3, Confidence: 0.9,
-		Last: true,
+		Last:      true,
+		FactNames: []string{"path"},
 		Patterns: patterns(
 			exc+`PermissionError: \[(?:Errno 13|WinError \d+|Errno 1)\] [^:]*: '(?P<path>[^']+)'`,
 			exc+`PermissionError: \[(?:Errno 13|Errno 1|WinError \d+)\] `,

@@ -14,6 +14,7 @@ func format() *Rule {
 		ID: "format", Category: "format",
 		Title:    "Files are not formatted",
 		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle, Confidence: 0.93,
+		FactNames: []string{"tool", "files"},
 		Patterns: patterns(
 			`^(?:\x{1f4a5} .*|Oh no! .*)?(?P<files>\d+) files? would be reformatted`,
 			`^would reformat (?P<files>\S+)`,

@@ -9,6 +9,7 @@ func gitPushRejected() *Rule {
 		ID: "git-push-rejected", Category: "git-push-rejected",
 		Title:    "A push was refused",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 2, Confidence: 0.95,
+		FactNames: []string{"ref"},
 		Patterns: patterns(
 			`^ *! \[(?:remote )?rejected\] +(?P<ref>\S+) `,
 			`error: failed to push some refs to`,

@@ -11,7 +11,8 @@ func hfHubAuth() *Rule {
 		ID: "hf-hub-auth", Category: "hf-hub-auth",
 		Title:    "The Hugging Face hub refuses access to a repository",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 1, Confidence: 0.95,
-		Last: true,
+		Last:      true,
+		FactNames: []string{"repo"},
 		Patterns: patterns(
 			exc+`(?:[\w.]+\.)?(?:GatedRepoError|RepositoryNotFoundError): `,
 			`(?:401|403) Client Error.*https://(?:[\w-]+\.)*(?:huggingface\.co|hf\.co)/(?:api/(?:models|datasets|spaces)/)?(?P<repo>(?:datasets/)?[\w.-]+/[\w.-]+)?`,

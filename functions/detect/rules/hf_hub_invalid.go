@@ -9,6 +9,7 @@ func hfHubInvalid() *Rule {
 		ID: "hf-hub-invalid", Category: "hf-hub-invalid",
 		Title:    "The Hugging Face hub refuses the content",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup, Confidence: 0.9,
+		FactNames: []string{"repo"},
 		Patterns: patterns(
 			`(?:400|413|422) Client Error.*https://(?:[\w-]+\.)*huggingface\.co/api/(?:models|datasets|spaces)/(?P<repo>[\w.-]+/[\w.-]+)`,
 			exc+`ValueError: Invalid metadata in README\.md`,

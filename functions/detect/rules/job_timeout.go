@@ -11,6 +11,7 @@ func jobTimeout() *Rule {
 		ID: "job-timeout", Category: "job-timeout",
 		Title:    "GitHub ended the job at its time limit",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner, Confidence: 0.97,
+		FactNames: []string{"minutes"},
 		Patterns: patterns(
 			`has exceeded the maximum execution time of (?:(?P<minutes>\d+) ?min|(?P<hours>\d+)h(?:(?P<rest>\d+)m)?|(?P<rest>\d+)m)`,
 			`The action '[^']*' has timed out after (?P<minutes>\d+) minutes`,

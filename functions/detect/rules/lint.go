@@ -11,6 +11,7 @@ func lint() *Rule {
 		ID: "lint", Category: "lint",
 		Title:    "A linter found something",
 		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle + 2, Confidence: 0.9,
+		FactNames: []string{"tool", "file", "line", "code"},
 		Patterns: patterns(
 			`^(?P<file>[\w./\\-]+\.pyi?):(?P<line>\d+):\d+: (?P<code>[A-Z]{1,4}\d{3,4})\b`,
 			`^(?P<file>[\w./\\-]+\.ipynb):cell (?P<line>\d+):\d+:\d+: (?P<code>[A-Z]{1,4}\d{3,4})\b`,

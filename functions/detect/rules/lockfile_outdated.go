@@ -11,6 +11,7 @@ func lockfileOutdated() *Rule {
 		ID: "lockfile-outdated", Category: "lockfile-outdated",
 		Title:    "The lock file does not match its manifest",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 2, Confidence: 0.95,
+		FactNames: []string{"tool", "file"},
 		Patterns: patterns(
 			"`npm ci` can only install packages when your (?P<file>package\\.json)",
 			`poetry\.lock (?:is not up to date with pyproject|is not consistent with pyproject)`,

@@ -11,6 +11,7 @@ func missingExecutable() *Rule {
 		ID: "missing-executable", Category: "missing-executable",
 		Title:    "A command is not on the runner",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup - 1, Confidence: 0.92,
+		FactNames: []string{"command"},
 		Patterns: patterns(
 			`: line \d+: (?P<command>[\w./+-]+): command not found`,
 			`^(?:make|bash|sh|zsh)(?:\[\d+\])?: (?:\d+: )?(?P<command>[\w.+-]+): (?:[Cc]ommand )?not found`,

@@ -15,6 +15,7 @@ func missingModule() *Rule {
 		ID: "missing-module", Category: "missing-module",
 		Title:    "A Python package is not installed",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup, Confidence: 0.95,
+		FactNames: []string{"module"},
 		Patterns: patterns(
 			exc+`(?:ModuleNotFoundError|ImportError): No module named '?(?P<module>[A-Za-z_][\w.]*)'?`,
 			`^(?:\S*/)?(?:python|pypy)[\d.]*(?:\.exe)?: No module named '?(?P<module>[A-Za-z_]\w*)'?(?:$|[\s;])`,

@@ -11,6 +11,7 @@ func missingSystemLibrary() *Rule {
 		ID: "missing-system-library", Category: "missing-system-library",
 		Title:    "A system library or package is missing",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup, Confidence: 0.93,
+		FactNames: []string{"library", "package"},
 		Patterns: patterns(
 			exc+`(?:ImportError|OSError|RuntimeError|LibsndfileNotFoundError)?:? ?(?P<library>lib[\w.+-]+\.so[\w.]*): cannot open shared object file`,
 			`error while loading shared libraries: (?P<library>[^:\s]+): cannot open shared object file`,

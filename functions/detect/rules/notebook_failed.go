@@ -11,6 +11,7 @@ func notebookFailed() *Rule {
 		ID: "notebook-failed", Category: "notebook-failed",
 		Title:    "A notebook stopped at a cell",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest + 3, Confidence: 0.9,
+		FactNames: []string{"cell", "exception"},
 		Patterns: patterns(
 			`Exception encountered at "In \[(?P<cell>\d+)\]"`,
 			exc+`(?:papermill\.exceptions\.)?PapermillExecutionError`,

@@ -12,6 +12,7 @@ func numericTolerance() *Rule {
 		ID: "numeric-tolerance", Category: "numeric-tolerance",
 		Title:    "A numeric comparison missed its tolerance",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest + 2, Confidence: 0.85,
+		FactNames: []string{"tests", "got", "want"},
 		Patterns: patterns(
 			`^(?:E +)?(?:AssertionError: )?Not equal to tolerance (?P<want>rtol=\S+, atol=\S+)`,
 			`^(?:E +)?AssertionError: (?:Tensor-likes|Scalars) are not close!`,

@@ -7,6 +7,7 @@ func numpyABI() *Rule {
 		ID: "numpy-abi", Category: "numpy-abi",
 		Title:    "A compiled package was built against another NumPy",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit + 6, Confidence: 0.95,
+		FactNames: []string{"package"},
 		Patterns: patterns(
 			exc+`ValueError: numpy\.\w+ size changed, may indicate binary incompatibility`,
 			`A module that was compiled using NumPy 1\.x cannot be run in`,

@@ -1,6 +1,10 @@
 package rules
 
-import "github.com/mlops-bot/mlops-bot/shared/domain"
+import (
+	"slices"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
 
 // removedNumPy are the names that NumPy 1.24 and 2.0 took away.
 var removedNumPy = words(`float int bool object str complex long unicode typeDict asscalar msort alltrue sometrue product
@@ -16,6 +20,7 @@ func numpyRemovedAlias() *Rule {
 		ID: "numpy-removed-alias", Category: "numpy-removed-alias",
 		Title:    "The code uses a name that NumPy removed",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit + 5, Confidence: 0.97,
+		FactNames: []string{"alias", "file", "line", "package"},
 		Patterns: patterns(
 			exc+`AttributeError: module 'numpy' has no attribute '(?P<alias>\w+)'`,
 			exc+"AttributeError: `np\\.(?P<alias>\\w+)` was removed in the NumPy",
@@ -28,10 +33,15 @@ func numpyRemovedAlias() *Rule {
 				return false
 			}
 			m.Facts["alias"] = "np." + name
-			frames := w.traceback()
+			frames := slices.DeleteFunc(w.traceback(), func(f frame) bool {
+				_, pkg := whose(f.File)
+				return pkg == "numpy" // its __getattr__ raised it
+			})
 			if f, ok := innermost(frames); ok {
-				if o, pkg := whose(f.File); o == dependency && pkg != "numpy" {
-					m.Facts["package"] = pkg // a dependency's code, not the repository's
+				if o, pkg := whose(f.File); o == dependency {
+					// The alias stands in a dependency's code, not in the repository's.
+					m.Facts["package"] = pkg
+					return true
 				}
 			}
 			place(m, frames)

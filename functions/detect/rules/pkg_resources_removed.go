@@ -7,6 +7,7 @@ func pkgResourcesRemoved() *Rule {
 		ID: "pkg-resources-removed", Category: "pkg-resources-removed",
 		Title:    "pkg_resources or distutils is gone",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup, Confidence: 0.97,
+		FactNames: []string{"package"},
 		Patterns: patterns(
 			exc+`(?:ModuleNotFoundError|ImportError): No module named '?(?P<package>pkg_resources|distutils)\b`,
 			exc+`AttributeError: module 'pkgutil' has no attribute 'ImpImporter'`,

@@ -12,7 +12,8 @@ func registryRateLimit() *Rule {
 		ID: "registry-rate-limit", Category: "registry-rate-limit",
 		Title:    "A registry limits the rate of requests",
 		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankSetup, Confidence: 0.95,
-		Last: true,
+		Last:      true,
+		FactNames: []string{"host"},
 		Patterns: patterns(
 			`\btoomanyrequests: `,
 			`You have reached your (?:unauthenticated )?pull rate limit`,

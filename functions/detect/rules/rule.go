@@ -58,6 +58,9 @@ type Rule struct {
 	// Each must require a literal of at least minLiteral bytes: a line without
 	// any is never looked at.
 	Patterns []*regexp.Regexp
+	// FactNames are the facts that findings may have, the taxonomy's first; what
+	// else a pattern names is for Refine only.
+	FactNames []string
 	// Keys are the facts that enter the fingerprint: nothing that differs
 	// between runs or legs.
 	Keys []string
@@ -71,6 +74,9 @@ type Rule struct {
 	// reject the match by returning false. It is pure.
 	Refine func(w *Window, m *Match) bool
 }
+
+// Facts are the names of the facts that findings of the rule may have.
+func (r *Rule) Facts() []string { return r.FactNames }
 
 // minLiteral is the length of the shortest keyword.
 const minLiteral = 3
@@ -114,8 +120,8 @@ const maxFact = 300
 // masked.
 func (m Match) Finding() domain.Finding {
 	facts := make(map[string]string, len(m.Facts))
-	for k, v := range m.Facts {
-		if v = Mask(v); v != "" {
+	for _, k := range m.Rule.FactNames {
+		if v := Mask(m.Facts[k]); v != "" {
 			facts[k] = cutText(v, maxFact)
 		}
 	}

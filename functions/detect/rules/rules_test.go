@@ -158,6 +158,11 @@ func TestCatalogue(t *testing.T) {
 		if r.Title == "" || r.Category == "" || r.Severity == "" || r.Remedy == "" || r.Rank == 0 || r.Confidence <= 0 || r.Confidence >= 1 || len(r.Patterns) == 0 {
 			t.Errorf("%s is incomplete", r.ID)
 		}
+		for _, k := range r.Keys {
+			if !slices.Contains(r.Facts(), k) {
+				t.Errorf("%s: key %s is no fact", r.ID, k)
+			}
+		}
 		for _, p := range r.Patterns {
 			// The keywords come from the pattern, so a line without one can't match.
 			if words := literals(p); shortest(words) < minLiteral {

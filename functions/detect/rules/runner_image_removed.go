@@ -11,6 +11,7 @@ func runnerImageRemoved() *Rule {
 		ID: "runner-image-removed", Category: "runner-image-removed",
 		Title:    "The runner image was retired",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner + 5, Confidence: 0.97,
+		FactNames: []string{"image"},
 		Patterns: patterns(
 			`This is a scheduled (?P<image>(?i:ubuntu|macos|windows)[ -][\w.]+)(?: LTS)?(?: runner)? brownout`,
 			`The (?P<image>(?i:ubuntu|macos|windows)[ -][\w.]+)(?: based)? runner images? (?:are now retired|(?:has been|is now|is) (?:removed|retired|unsupported|no longer))`,

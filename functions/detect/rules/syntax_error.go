@@ -11,6 +11,7 @@ func syntaxError() *Rule {
 		ID: "syntax-error", Category: "syntax-error",
 		Title:    "A file does not parse",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode + 6, Confidence: 0.95,
+		FactNames: []string{"file", "line"},
 		Patterns: patterns(
 			exc+`(?:SyntaxError|IndentationError|TabError): .+`,
 			`^(?:yaml\.scanner\.ScannerError: )?mapping values are not allowed (?:in this context|here)`,

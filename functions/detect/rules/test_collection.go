@@ -11,6 +11,7 @@ func testCollection() *Rule {
 		ID: "test-collection", Category: "test-collection",
 		Title:    "Tests could not be collected",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest - 2, Confidence: 0.8,
+		FactNames: []string{"file"},
 		Patterns: patterns(
 			`^E {2,}[\w.]+(?:Error|Exception|Failure)\b.*`,
 			`^!+ Interrupted: \d+ errors? during collection !+`,

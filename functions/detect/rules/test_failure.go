@@ -11,6 +11,7 @@ func testFailure() *Rule {
 		ID: "test-failure", Category: "test-failure",
 		Title:    "A test failed",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest, Confidence: 0.9,
+		FactNames: []string{"tests", "assertion"},
 		Patterns: patterns(
 			`^E {2,}(?:(?P<assertion>(?:AssertionError|assert\b|Failed:|[\w.]+(?:Error|Exception|Exit|Interrupt|Failure)\b).*))`,
 			`^(?P<assertion>AssertionError\b.*)`,

@@ -9,6 +9,7 @@ func testFixture() *Rule {
 		ID: "test-fixture", Category: "test-fixture",
 		Title:    "A test's fixture failed",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest - 1, Confidence: 0.85,
+		FactNames: []string{"fixture"},
 		Patterns: patterns(
 			`^E +fixture '(?P<fixture>[^']+)' not found`,
 			`^E {2,}(?:[\w.]+(?:Error|Exception|Failure)\b|assert\b|Failed:).*`,

@@ -11,6 +11,7 @@ func tokenPermission() *Rule {
 		ID: "token-permission", Category: "token-permission",
 		Title:    "The workflow's token lacks a permission",
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup + 5, Confidence: 0.96,
+		FactNames: []string{"permission", "step"},
 		Patterns: patterns(
 			`Resource not accessible by (?:integration|personal access token)`,
 			"refusing to allow a(?:n OAuth| GitHub) App to create or update (?P<permission>workflow)",

@@ -11,6 +11,7 @@ func tooling() *Rule {
 		ID: "tooling", Category: "tooling",
 		Title:    "A development tool failed for its own reasons",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 6, Confidence: 0.85,
+		FactNames: []string{"tool"},
 		Patterns: patterns(
 			`^(?P<file>\S+: )?error: INTERNAL ERROR`,
 			`^An unexpected error has occurred: (?:CalledProcessError|InvalidManifestError|AssertionError|\w+Error)`,

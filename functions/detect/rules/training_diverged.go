@@ -9,6 +9,7 @@ func trainingDiverged() *Rule {
 		ID: "training-diverged", Category: "training-diverged",
 		Title:    "Training diverged",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1, Confidence: 0.85,
+		FactNames: []string{"metric"},
 		Patterns: patterns(
 			exc+`(?:\w+\.)*\w*(?:Error|Exception|Exit)\b.*(?:(?i:training|model|(?P<metric>\w*loss))(?: has)? (?:diverged|exploded)|[Ll]oss explosion)`,
 			`^(?i:error|fatal|critical)\b.*(?i:training|model|(?P<metric>\w*loss))(?: has)? (?:diverged|exploded)`,

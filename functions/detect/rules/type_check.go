@@ -11,6 +11,7 @@ func typeCheck() *Rule {
 		ID: "type-check", Category: "type-check",
 		Title:    "The type checker found errors",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankCode + 3, Confidence: 0.95,
+		FactNames: []string{"tool", "file", "line"},
 		Patterns: patterns(
 			`^(?P<file>[\w./\\@ -]+\.pyi?):(?P<line>\d+)(?::\d+)?: error: .+\[[a-z][a-z-]+\]\s*$`,
 			`^(?P<file>[\w./\\@ -]+\.pyi?):(?P<line>\d+)(?::\d+)?: error: (?:Module|Name|Incompatible|Argument|Item|Function|Cannot find implementation|Unsupported|Value of type|Missing|Too |Call to|Class|Returning|Unexpected|Need type|Library stubs|Skipping analyzing|Invalid|"|Unused|Type|Dict entry|List item|No overload|Property|Signature|Untyped|Statement)`,

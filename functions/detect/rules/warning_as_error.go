@@ -9,6 +9,7 @@ func warningAsError() *Rule {
 		ID: "warning-as-error", Category: "warning-as-error",
 		Title:    "A warning was turned into an error",
 		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankFit - 4, Confidence: 0.92,
+		FactNames: []string{"warning"},
 		Patterns: patterns(
 			`^E {2,}(?P<warning>(?:[\w]+\.)*\w*Warning)(?:: |$)`,
 			`[Ww]arning, treated as error`,

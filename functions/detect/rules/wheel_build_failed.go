@@ -7,6 +7,7 @@ func wheelBuildFailed() *Rule {
 		ID: "wheel-build-failed", Category: "wheel-build-failed",
 		Title:    "A package could not be built from its source",
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup - 8, Confidence: 0.85,
+		FactNames: []string{"package"},
 		Patterns: patterns(
 			`ERROR: Failed building wheel for (?P<package>[\w.-]+)`,
 			`ERROR: (?:Could not build wheels for|Failed to build installable wheels for some pyproject\.toml based projects \(?)\s?(?P<package>[\w.-]+)`,

@@ -11,6 +11,7 @@ func workerLost() *Rule {
 		ID: "worker-lost", Category: "worker-lost",
 		Title:    "A worker of a distributed framework was lost",
 		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankResource - 4, Confidence: 0.9,
+		FactNames: []string{"framework"},
 		Patterns: patterns(
 			exc+`(?:distributed\.\S*)?KilledWorker: `,
 			exc+`ray\.exceptions\.(?:WorkerCrashedError|NodeDiedError|ActorDiedError|RayActorError|ActorUnavailableError|LocalRayletDiedError)\b`,
