@@ -4,7 +4,6 @@
 package policy
 
 import (
-	"fmt"
 	"path"
 	"regexp"
 	"slices"
@@ -69,8 +68,8 @@ func Default() Policy {
 	return Policy{
 		Enabled:          true,
 		Mode:             domain.ModeSuggest,
-		Branches:         Branches{Include: []Glob{mustGlob("**")}},
-		Paths:            Paths{Allow: []Glob{mustGlob("**")}},
+		Branches:         Branches{Include: []Glob{everything}},
+		Paths:            Paths{Allow: []Glob{everything}},
 		MaxOpenPulls:     3,
 		MaxRepairsPerDay: 10,
 		Reruns:           2,
@@ -147,6 +146,9 @@ type Glob struct {
 	re      *regexp.Regexp
 }
 
+// everything is the glob "**".
+var everything = Glob{pattern: "**", re: regexp.MustCompile(`\A(?s:.*)\z`)}
+
 const maxGlob = 200 // bytes of one pattern
 
 // ParseGlob compiles a pattern. Matching takes time linear in the name, whatever
@@ -212,13 +214,4 @@ func match(globs []Glob, name string) (Glob, bool) {
 		}
 	}
 	return Glob{}, false
-}
-
-// mustGlob is for patterns that are written in this package.
-func mustGlob(pattern string) Glob {
-	g, err := ParseGlob(pattern)
-	if err != nil {
-		panic(fmt.Sprintf("policy: %v", err))
-	}
-	return g
 }

@@ -40,7 +40,7 @@ func (s addRequirement) Plan(ctx context.Context, tree Tree, f domain.Finding) (
 	if own := ownModule(paths, top); own != "" {
 		return domain.Plan{}, refuse("%s is the repository's own code (%s): it has to be found, not installed", top, own)
 	}
-	p := placer{ctx: ctx, tree: tree, paths: paths, ms: manifests{ctx, tree}}
+	p := newPlacer(ctx, tree, paths)
 	req, from, err := p.requirement(module)
 	if err != nil {
 		return domain.Plan{}, err
@@ -109,10 +109,20 @@ func ownModule(paths []string, top string) string {
 
 // placer finds where a requirement belongs.
 type placer struct {
-	ctx   context.Context
-	tree  Tree
-	paths []string
-	ms    manifests
+	read     readFunc
+	workflow func(path string) (*workflow, error)
+	paths    []string
+	ms       manifests
+}
+
+func newPlacer(ctx context.Context, tree Tree, paths []string) placer {
+	read := reading(ctx, tree)
+	return placer{
+		read:     read,
+		workflow: func(p string) (*workflow, error) { return readWorkflow(ctx, tree, p) },
+		paths:    paths,
+		ms:       manifests{read},
+	}
 }
 
 // requirement is what brings the module: in the spelling and with the bound that
@@ -180,7 +190,7 @@ func (p placer) opencv() (string, error) {
 		if !strings.HasPrefix(path.Base(f), "Dockerfile") {
 			continue
 		}
-		b, err := p.tree.ReadFile(p.ctx, f)
+		b, err := p.read(f)
 		if err != nil {
 			return "", err
 		}
@@ -205,7 +215,7 @@ func (p placer) mentions(re *regexp.Regexp) (bool, error) {
 		if looked++; looked > maxPythonFiles {
 			break
 		}
-		b, err := p.tree.ReadFile(p.ctx, f)
+		b, err := p.read(f)
 		if errors.Is(err, domain.ErrTooLarge) {
 			continue
 		} else if err != nil {
@@ -236,7 +246,7 @@ func (p placer) elsewhere() ([]knownRequirement, error) {
 		if n++; n > 40 {
 			break
 		}
-		b, err := p.tree.ReadFile(p.ctx, f)
+		b, err := p.read(f)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, domain.ErrTooLarge) {
 			continue
 		} else if err != nil {
@@ -308,7 +318,7 @@ func (p placer) usage(top string) (usageKind, error) {
 			if looked++; looked > maxPythonFiles {
 				return false, nil
 			}
-			b, err := p.tree.ReadFile(p.ctx, f)
+			b, err := p.read(f)
 			if errors.Is(err, domain.ErrTooLarge) || errors.Is(err, fs.ErrNotExist) {
 				continue
 			} else if err != nil {
@@ -441,7 +451,7 @@ func (p placer) installs(f domain.Finding) ([]install, []string, *workflow, erro
 		}
 		return out, nil, nil, nil
 	}
-	w, err := readWorkflow(p.ctx, p.tree, f.Workflow)
+	w, err := p.workflow(f.Workflow)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -449,7 +459,7 @@ func (p placer) installs(f domain.Finding) ([]install, []string, *workflow, erro
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	out, opaque, err := w.installs(p.ctx, p.tree, j, j.step(f))
+	out, opaque, err := w.installs(p.read, j, j.step(f))
 	return out, opaque, w, err
 }
 

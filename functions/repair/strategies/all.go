@@ -15,6 +15,7 @@ func All() []Strategy {
 		replacePkgResources{},
 		replaceRunnerImage{},
 		replaceWorkflowCommand{},
+		requireSetuptools{},
 		rerunFailed{},
 	}
 }

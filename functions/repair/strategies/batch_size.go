@@ -128,7 +128,7 @@ func (halveBatchSize) search(ctx context.Context, tree Tree, w *workflow, j *job
 	if err != nil {
 		return setting{}, err
 	}
-	b := &batchSearch{follower: follower{ctx: ctx, tree: tree, w: w, j: j, seen: map[string]bool{}}, paths: paths}
+	b := &batchSearch{follower: follower{readFile: reading(ctx, tree), w: w, j: j, seen: map[string]bool{}}, paths: paths}
 	b.visit = b.command
 	for i := range j.steps {
 		if failed == nil || failed == &j.steps[i] {
@@ -384,7 +384,7 @@ func (b *batchSearch) config(p string) []setting {
 		return nil
 	}
 	b.looked[p] = true
-	raw, err := b.tree.ReadFile(b.ctx, p)
+	raw, err := b.readFile(p)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, domain.ErrTooLarge) {
 		return nil
 	} else if err != nil {

@@ -10,16 +10,16 @@ import (
 	"strings"
 
 	"github.com/mlops-bot/mlops-bot/functions/repair/edit"
+	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
 
 // follower visits the commands that a step runs: its own, and those of the
 // scripts, make targets and local actions of the repository that it calls. It
 // runs nothing.
 type follower struct {
-	ctx  context.Context
-	tree Tree
-	w    *workflow
-	j    *job
+	readFile readFunc
+	w        *workflow
+	j        *job
 	// visit gets a simple command with the file it stands in, the directory that it
 	// runs in and the variables set before it ("A=b").
 	visit func(words []word, file string, raw []byte, dir string, env []string)
@@ -76,11 +76,23 @@ func (fo *follower) action(dir string) {
 	}
 }
 
+// readFunc reads a file of the tree, with the context of the call that plans.
+type readFunc func(path string) ([]byte, error)
+
+func reading(ctx context.Context, tree Tree) readFunc {
+	return func(p string) ([]byte, error) {
+		if domain.CheckPath(p) != nil {
+			return nil, &fs.PathError{Op: "read", Path: p, Err: fs.ErrNotExist}
+		}
+		return tree.ReadFile(ctx, p)
+	}
+}
+
 func (fo *follower) read(p string) ([]byte, bool) {
 	if fo.err != nil {
 		return nil, false
 	}
-	b, err := fo.tree.ReadFile(fo.ctx, p)
+	b, err := fo.readFile(p)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			fo.err = err

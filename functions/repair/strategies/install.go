@@ -1,7 +1,6 @@
 package strategies
 
 import (
-	"context"
 	"path"
 	"regexp"
 	"slices"
@@ -55,8 +54,8 @@ type installer struct {
 
 // installs lists what a job installs before the failed step (or in all of its
 // steps where that step can't be told).
-func (w *workflow) installs(ctx context.Context, tree Tree, j *job, failed *step) ([]install, []string, error) {
-	in := &installer{follower: follower{ctx: ctx, tree: tree, w: w, j: j, seen: map[string]bool{}}}
+func (w *workflow) installs(read readFunc, j *job, failed *step) ([]install, []string, error) {
+	in := &installer{follower: follower{readFile: read, w: w, j: j, seen: map[string]bool{}}}
 	in.visit = in.one
 	for i := range j.steps {
 		s := &j.steps[i]

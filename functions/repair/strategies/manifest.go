@@ -1,7 +1,6 @@
 package strategies
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -44,17 +43,7 @@ func (m manifest) title() string {
 }
 
 // manifests resolves what jobs install to lists.
-type manifests struct {
-	ctx  context.Context
-	tree Tree
-}
-
-func (ms manifests) read(p string) ([]byte, error) {
-	if domain.CheckPath(p) != nil {
-		return nil, &fs.PathError{Op: "read", Path: p, Err: fs.ErrNotExist}
-	}
-	return ms.tree.ReadFile(ms.ctx, p)
-}
+type manifests struct{ read readFunc }
 
 var devName = regexp.MustCompile(`(?i)(?:\A|[^a-z])(?:dev|devel|develop|development|tests?|testing|ci|qa)(?:[^a-z]|\z)`)
 

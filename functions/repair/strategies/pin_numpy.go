@@ -34,11 +34,11 @@ func (s pinNumpy) Plan(ctx context.Context, tree Tree, f domain.Finding) (domain
 	if !mismatch.MatchString(f.Text) {
 		return domain.Plan{}, refuse("the log does not show that NumPy 1 and 2 were mixed")
 	}
-	p := placer{ctx: ctx, tree: tree, ms: manifests{ctx, tree}}
-	var err error
-	if p.paths, err = tree.Paths(ctx); err != nil {
+	paths, err := tree.Paths(ctx)
+	if err != nil {
 		return domain.Plan{}, err
 	}
+	p := newPlacer(ctx, tree, paths)
 	elsewhere, err := p.elsewhere()
 	if err != nil {
 		return domain.Plan{}, err
