@@ -148,7 +148,7 @@ func commandVerb(line string) (string, bool) {
 
 // command carries out a comment's command when its author may write to the
 // repository. What can't be checked stops the bot rather than letting it go on.
-func (f *Function) command(ctx context.Context, w domain.Work, p payload) (domain.Outcome, error) {
+func (f *Function) command(ctx context.Context, p payload) (domain.Outcome, error) {
 	verb, ok := commandVerb(p.Command)
 	if !ok {
 		return domain.Outcome{}, nil

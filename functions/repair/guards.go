@@ -136,6 +136,7 @@ func (pl *planner) guardAttempts(context.Context) (*domain.Refusal, error) {
 			}
 		case domain.RepairClosed:
 			return domain.Refuse(domain.RefusedHuman, "a person closed pull request #%d, so the bot leaves this incident to people", r.PullNumber), nil
+		default:
 		}
 	}
 	if rejected >= domain.MaxAttempts {
@@ -191,32 +192,32 @@ func (pl *planner) guardCaps(ctx context.Context) (*domain.Refusal, error) {
 
 // guardPlan checks the plan itself: paths, and that the files to change are the
 // same where the failure was seen and where the change goes.
-func (pl *planner) guardPlan(_ context.Context, plan domain.Plan, tree, heads *repoTree) (*domain.Refusal, error) {
+func (pl *planner) guardPlan(plan domain.Plan, tree, heads *repoTree) *domain.Refusal {
 	if plan.Action == domain.ActionRerun {
 		if limit := min(pl.policy.Reruns, len(pl.f.Timing.Reruns)); pl.reruns() >= limit {
-			return domain.Refuse(domain.RefusedReruns, "the failed jobs were run again %d times already", pl.reruns()), nil
+			return domain.Refuse(domain.RefusedReruns, "the failed jobs were run again %d times already", pl.reruns())
 		}
-		return nil, nil
+		return nil
 	}
 	if len(plan.Edits) == 0 {
-		return domain.Refuse(domain.RefusedNoChange, "the plan changes nothing"), nil
+		return domain.Refuse(domain.RefusedNoChange, "the plan changes nothing")
 	}
 	for _, e := range plan.Edits {
 		if err := domain.CheckPath(e.Path); err != nil {
-			return domain.Refuse(domain.RefusedPolicy, "%v", err), nil
+			return domain.Refuse(domain.RefusedPolicy, "%v", err)
 		}
 		if refusal := pl.policy.AllowsPath(e.Path); refusal != nil {
-			return refusal, nil
+			return refusal
 		}
 		entry, ok := tree.entry(e.Path)
 		if !ok || !slices.Contains([]string{"100644", "100755"}, entry.Mode) {
-			return domain.Refuse(domain.RefusedNoChange, "%s is no regular file", e.Path), nil
+			return domain.Refuse(domain.RefusedNoChange, "%s is no regular file", e.Path)
 		}
 		if heads != nil {
 			if at, ok := heads.entry(e.Path); !ok || at.SHA != entry.SHA {
-				return domain.Refuse(domain.RefusedBranchMoved, "%s differs between the merge that was tested and the branch: update the branch first", e.Path), nil
+				return domain.Refuse(domain.RefusedBranchMoved, "%s differs between the merge that was tested and the branch: update the branch first", e.Path)
 			}
 		}
 	}
-	return nil, nil
+	return nil
 }

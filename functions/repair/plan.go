@@ -93,7 +93,7 @@ func (f *Function) planHolding(ctx context.Context, w domain.Work, inc domain.In
 	case err != nil:
 		return domain.Outcome{}, err
 	case refusal != nil:
-		return pl.refuse(ctx, refusal)
+		return pl.refuse(refusal)
 	}
 	return pl.out, nil
 }
@@ -176,8 +176,8 @@ func (pl *planner) attempt(ctx context.Context) (*domain.Refusal, error) {
 	if refusal != nil || err != nil {
 		return refusal, err
 	}
-	if refusal, err := pl.guardPlan(ctx, plan, tree, heads); refusal != nil || err != nil {
-		return refusal, err
+	if refusal := pl.guardPlan(plan, tree, heads); refusal != nil {
+		return refusal, nil
 	}
 	return nil, pl.intend(ctx, plan, base)
 }
@@ -318,7 +318,7 @@ func (pl *planner) intend(ctx context.Context, plan domain.Plan, baseSHA string)
 
 // refuse stores why nothing is done, once for each reason, and asks a person
 // when attempts were made and none is left.
-func (pl *planner) refuse(ctx context.Context, refusal *domain.Refusal) (domain.Outcome, error) {
+func (pl *planner) refuse(refusal *domain.Refusal) (domain.Outcome, error) {
 	f := pl.f
 	attempted := slices.ContainsFunc(pl.repairs, func(r domain.Repair) bool { return r.State != domain.RepairRefused })
 	if attempted && finalRefusal(refusal.Code) {
@@ -360,8 +360,9 @@ func finalRefusal(code domain.RefusalCode) bool {
 	switch code {
 	case domain.RefusedAttempts, domain.RefusedReruns, domain.RefusedNoStrategy, domain.RefusedNoChange, domain.RefusedHuman, domain.RefusedBadEdit:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // short is a commit's SHA as people write it.

@@ -68,8 +68,9 @@ func permanent(err error) bool {
 	switch domain.KindOf(err) {
 	case domain.Invalid, domain.Denied, domain.Unsupported:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // intended reads a repair that is to be carried out; done when it already was.
@@ -135,8 +136,9 @@ func asRefusal(err error) *domain.Refusal {
 		return domain.Refuse(domain.RefusedPermission, "GitHub refused: %v. Grant the App what it asks for (`mlops-bot doctor` lists it), or leave this repair to a person", err)
 	case domain.Invalid, domain.Unsupported:
 		return domain.Refuse(domain.RefusedUnavailable, "GitHub refused: %v", err)
+	default:
+		return nil
 	}
-	return nil
 }
 
 // ensureBranch makes the repair's branch with its one commit, or adopts the one

@@ -144,7 +144,7 @@ func (f *Function) Handle(ctx context.Context, e cloudevents.Event) (domain.Outc
 		if err != nil {
 			return domain.Outcome{}, err
 		}
-		return later(kindPlan, fmt.Sprintf("%s/%d/%d", p.IncidentID, p.RunID, p.RunAttempt), time.Time{}, payload{InstallationID: p.InstallationID, IncidentID: p.IncidentID})
+		return later(kindPlan, fmt.Sprintf("%s/%d/%d", p.IncidentID, p.RunID, p.RunAttempt), payload{InstallationID: p.InstallationID, IncidentID: p.IncidentID})
 	case events.TypeRunCompleted:
 		p, err := events.Decode[events.RunCompleted](e)
 		if err != nil {
@@ -159,7 +159,7 @@ func (f *Function) Handle(ctx context.Context, e cloudevents.Event) (domain.Outc
 		if !domain.OwnBranch(p.HeadBranch) {
 			return domain.Outcome{}, nil
 		}
-		return later(kindPull, fmt.Sprintf("%d/%d", p.RepoID, p.Number), time.Time{}, payload{InstallationID: p.InstallationID, RepoID: p.RepoID, Number: p.Number, Branch: p.HeadBranch})
+		return later(kindPull, fmt.Sprintf("%d/%d", p.RepoID, p.Number), payload{InstallationID: p.InstallationID, RepoID: p.RepoID, Number: p.Number, Branch: p.HeadBranch})
 	case events.TypeIssueCommentCreated:
 		p, err := events.Decode[events.GitHub](e)
 		if err != nil {
@@ -177,7 +177,7 @@ func (f *Function) handleRun(ctx context.Context, p events.RunCompleted) (domain
 	pl := payload{InstallationID: p.InstallationID, RepoID: p.RepoID, RunID: p.RunID}
 	if domain.OwnBranch(p.HeadBranch) {
 		pl.Branch = p.HeadBranch
-		return later(kindJudge, fmt.Sprintf("%d/%s/%d/%d", p.RepoID, p.HeadSHA, p.RunID, p.RunAttempt), time.Time{}, pl)
+		return later(kindJudge, fmt.Sprintf("%d/%s/%d/%d", p.RepoID, p.HeadSHA, p.RunID, p.RunAttempt), pl)
 	}
 	if p.RunAttempt == 1 {
 		return domain.Outcome{}, nil // only a rerun can judge a rerun
@@ -189,7 +189,7 @@ func (f *Function) handleRun(ctx context.Context, p events.RunCompleted) (domain
 	if len(reruns) == 0 {
 		return domain.Outcome{}, nil
 	}
-	return later(kindJudge, fmt.Sprintf("%d/run/%d/%d", p.RepoID, p.RunID, p.RunAttempt), time.Time{}, pl)
+	return later(kindJudge, fmt.Sprintf("%d/run/%d/%d", p.RepoID, p.RunID, p.RunAttempt), pl)
 }
 
 // handleComment takes a command to the bot. A stop holds at once, before it is
@@ -199,7 +199,7 @@ func (f *Function) handleComment(ctx context.Context, p events.GitHub) (domain.O
 	if !ok || strings.HasSuffix(p.Sender, "[bot]") {
 		return domain.Outcome{}, nil
 	}
-	out, err := later(kindCommand, p.DeliveryID, time.Time{}, payload{
+	out, err := later(kindCommand, p.DeliveryID, payload{
 		InstallationID: p.InstallationID, RepoID: p.RepoID, Number: p.Number, Command: p.Command, Sender: p.Sender,
 	})
 	if verb == "stop" {
@@ -223,8 +223,8 @@ func newWork(kind, key string, at time.Time, p payload) (domain.Work, error) {
 	return domain.Work{Kind: kind, Key: key, NotBefore: at, Payload: b}, nil
 }
 
-func later(kind, key string, at time.Time, p payload) (domain.Outcome, error) {
-	w, err := newWork(kind, key, at, p)
+func later(kind, key string, p payload) (domain.Outcome, error) {
+	w, err := newWork(kind, key, time.Time{}, p)
 	if err != nil {
 		return domain.Outcome{}, err
 	}
@@ -253,7 +253,7 @@ func (f *Function) Work(ctx context.Context, w domain.Work) (domain.Outcome, err
 	case kindEscalate:
 		return f.escalate(ctx, w, p)
 	case kindCommand:
-		return f.command(ctx, w, p)
+		return f.command(ctx, p)
 	}
 	return domain.Outcome{}, domain.Errorf(domain.Invalid, "do the work", "repair knows no work of kind %q", w.Kind)
 }

@@ -43,7 +43,7 @@ const maxTold = 500
 // Told reports whether the audit log holds a sent message of this incident and
 // key.
 func (l lookups) Told(ctx context.Context, incidentID, key string) (bool, error) {
-	entries, err := l.Store.Audit(ctx, store.Filter{Object: incidentID, Limit: maxTold})
+	entries, err := l.Audit(ctx, store.Filter{Object: incidentID, Limit: maxTold})
 	if err != nil {
 		return false, err
 	}

@@ -205,7 +205,7 @@ func (a *App) open(ctx context.Context) error {
 	if cfg.RedisURL != "" {
 		a.cache, err = cache.Open(cfg.RedisURL.Reveal())
 	} else {
-		a.cache, err = cache.Embedded()
+		a.cache, err = cache.Embedded() //nolint:contextcheck // it lives as long as the program
 	}
 	if err != nil {
 		return fmt.Errorf("open the cache of REDIS_URL: %w", err)

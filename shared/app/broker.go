@@ -97,9 +97,10 @@ func (b *Broker) Publish(_ context.Context, envs ...domain.Envelope) error {
 				copies, delay = b.chaos(env, consumer)
 			}
 			for range copies {
-				select {
-				case <-b.ctx.Done():
+				if b.ctx.Err() != nil {
 					return domain.Errorf(domain.Transient, "publish", "the broker has stopped")
+				}
+				select {
 				case b.queue <- delivery{env, consumer, delay}:
 				default:
 					return domain.Errorf(domain.Transient, "publish", "%d events are queued", brokerQueue)

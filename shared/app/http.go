@@ -120,7 +120,7 @@ func (p *httpPublisher) Publish(ctx context.Context, envs ...domain.Envelope) er
 // the program: first the listener, then what is under way. ready is told the
 // address.
 func (a *App) Serve(ctx context.Context, ready func(net.Addr)) (err error) {
-	handler, err := a.Handler()
+	handler, err := a.Handler() //nolint:contextcheck // it lives as long as the program
 	if err != nil {
 		return errors.Join(err, a.Stop(context.WithoutCancel(ctx)))
 	}

@@ -79,7 +79,7 @@ func TestIDsAreDeterministicAndApart(t *testing.T) {
 	a, _ := New(Cause{ID: "1", Time: now}, p)
 	b, _ := New(Cause{ID: "1", Time: now.Add(time.Hour)}, p)
 	c, _ := New(Cause{ID: "2", Time: now}, p)
-	d, _ := New(Cause{ID: "1", Time: now}, RepairVerified{p.Repair})
+	d, _ := New(Cause{ID: "1", Time: now}, RepairVerified(p))
 	if a.ID != b.ID {
 		t.Error("the same cause and type give two ids")
 	}

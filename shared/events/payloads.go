@@ -88,20 +88,20 @@ type Incident struct {
 // Subject is the incident's id.
 func (p Incident) Subject() string { return p.IncidentID }
 
-// IncidentDetected: a run failed and its cause, or that it is unknown, is
+// IncidentDetected says: a run failed and its cause, or that it is unknown, is
 // stored. It is sent again when a standing incident is seen in another run.
 type IncidentDetected struct{ Incident }
 
 // EventType names the type.
 func (IncidentDetected) EventType() string { return TypeIncidentDetected }
 
-// IncidentResolved: the branch's workflow is green again.
+// IncidentResolved says: the branch's workflow is green again.
 type IncidentResolved struct{ Incident }
 
 // EventType names the type.
 func (IncidentResolved) EventType() string { return TypeIncidentResolved }
 
-// RunCompleted: an attempt of a workflow run has ended and its report is stored.
+// RunCompleted says: an attempt of a workflow run has ended and its report is stored.
 type RunCompleted struct {
 	InstallationID int64             `json:"installation_id"`
 	RepoID         int64             `json:"repo_id"`
@@ -134,31 +134,31 @@ type Repair struct {
 // Subject is the repair's id.
 func (p Repair) Subject() string { return p.RepairID }
 
-// RepairProposed: the pull request is open, or the rerun was asked for.
+// RepairProposed says: the pull request is open, or the rerun was asked for.
 type RepairProposed struct{ Repair }
 
 // EventType names the type.
 func (RepairProposed) EventType() string { return TypeRepairProposed }
 
-// RepairVerified: what failed is green on it.
+// RepairVerified says: what failed is green on it.
 type RepairVerified struct{ Repair }
 
 // EventType names the type.
 func (RepairVerified) EventType() string { return TypeRepairVerified }
 
-// RepairRejected: what failed is still red on it.
+// RepairRejected says: what failed is still red on it.
 type RepairRejected struct{ Repair }
 
 // EventType names the type.
 func (RepairRejected) EventType() string { return TypeRepairRejected }
 
-// RepairLanded: its pull request was merged.
+// RepairLanded says: its pull request was merged.
 type RepairLanded struct{ Repair }
 
 // EventType names the type.
 func (RepairLanded) EventType() string { return TypeRepairLanded }
 
-// RepairAbandoned: nothing more will be tried by itself; the stored repair or
+// RepairAbandoned says: nothing more will be tried by itself; the stored repair or
 // incident says why.
 type RepairAbandoned struct{ Repair }
 
