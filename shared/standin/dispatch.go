@@ -53,13 +53,7 @@ func mutating(method string) bool { return method != http.MethodGet && method !=
 
 // handler is the API's: faults, then identification, limits and the routes.
 func (s *Server) handler() http.Handler {
-	mux := http.NewServeMux()
-	for _, rt := range routes() {
-		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { s.run(w, r, rt) })
-	}
-	mux.HandleFunc("/repositories/{id}/{rest...}", func(w http.ResponseWriter, r *http.Request) { s.byID(mux, w, r) })
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { notFound().write(w, r) })
-	api := http.StripPrefix(s.opts.Prefix, mux)
+	api := http.StripPrefix(s.opts.Prefix, s.router())
 	return s.recorded(s.faulty(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("X-GitHub-Request-Id", "STAND:"+strconv.FormatInt(s.now().UnixNano(), 16))
@@ -90,30 +84,6 @@ func acceptable(accept string) bool {
 		}
 	}
 	return false
-}
-
-// byID serves what lies below /repositories/ID, where redirects of renamed
-// repositories lead.
-func (s *Server) byID(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
-	id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
-	s.mu.Lock()
-	repo := s.repos[id]
-	name := ""
-	if repo != nil {
-		name = repo.full()
-	}
-	s.mu.Unlock()
-	if err != nil || repo == nil {
-		notFound().write(w, r)
-		return
-	}
-	next := r.Clone(r.Context())
-	under := "/repositories/" + r.PathValue("id") + "/"
-	next.URL.Path = "/repos/" + name + "/" + strings.TrimPrefix(r.URL.Path, under)
-	if r.URL.RawPath != "" {
-		next.URL.RawPath = "/repos/" + name + "/" + strings.TrimPrefix(r.URL.RawPath, under)
-	}
-	mux.ServeHTTP(w, next)
 }
 
 func (s *Server) run(w http.ResponseWriter, r *http.Request, rt route) {

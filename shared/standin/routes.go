@@ -72,8 +72,8 @@ func routes() []route {
 		in("GET", "/git/commits/{sha}", contents, getGitCommit),
 		in("POST", "/git/commits", contentsW, createCommit),
 		in("GET", "/commits", contents, listCommits),
-		in("GET", "/commits/{ref...}", contents, getCommit),
 		in("GET", "/commits/{sha}/pulls", pulls, commitPulls),
+		in("GET", "/commits/{ref...}", contents, getCommit),
 		in("GET", "/compare/{basehead...}", contents, compare),
 
 		in("GET", "/pulls", pulls, listPulls),
