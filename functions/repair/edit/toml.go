@@ -43,14 +43,8 @@ func ParseTOML(b []byte) (*TOML, error) {
 		return nil, domain.Errorf(domain.Invalid, "parse the TOML file", "%.200s: %w", err.Error(), ErrSyntax)
 	}
 	t := &TOML{b: b}
-	// The parser hands out ranges of what it was given; a byte order mark is cut
-	// off there and added to every offset here.
-	skip := 0
-	if strings.HasPrefix(string(b[:min(len(b), len(bom))]), bom) {
-		skip = len(bom)
-	}
 	var p unstable.Parser
-	p.Reset(b[skip:])
+	p.Reset(b)
 	var table []string
 	for p.NextExpression() {
 		e := p.Expression()
@@ -61,9 +55,9 @@ func ParseTOML(b []byte) (*TOML, error) {
 			if e.Kind == unstable.ArrayTable {
 				table = append(slices.Clone(key), "[]")
 			}
-			t.tables = append(t.tables, tomlTable{table, lineStart(b, start+skip)})
+			t.tables = append(t.tables, tomlTable{table, lineStart(b, start)})
 		case unstable.KeyValue:
-			t.keyValue(e, table, skip)
+			t.keyValue(e, table)
 		}
 	}
 	if err := p.Error(); err != nil {
@@ -84,15 +78,15 @@ func tomlKey(n *unstable.Node) (key []string, start int) {
 	return key, max(start, 0)
 }
 
-func (t *TOML) keyValue(e *unstable.Node, table []string, skip int) {
+func (t *TOML) keyValue(e *unstable.Node, table []string) {
 	key, keyStart := tomlKey(e)
 	path := append(slices.Clone(table), key...)
 	v := e.Value()
-	end := int(e.Raw.Offset+e.Raw.Length) + skip
+	end := int(e.Raw.Offset + e.Raw.Length)
 	// The value begins behind the first "=" after the key's last part.
-	at := keyStart + skip
+	at := keyStart
 	for it := e.Key(); it.Next(); {
-		at = int(it.Node().Raw.Offset+it.Node().Raw.Length) + skip
+		at = int(it.Node().Raw.Offset + it.Node().Raw.Length)
 	}
 	eq := strings.IndexByte(string(t.b[at:min(end, len(t.b))]), '=')
 	if eq < 0 {
@@ -104,11 +98,11 @@ func (t *TOML) keyValue(e *unstable.Node, table []string, skip int) {
 	}
 	end = max(min(end, len(t.b)), start)
 	end = start + len(strings.TrimRight(string(t.b[start:end]), " \t\r\n"))
-	t.values = append(t.values, tomlValue{path, v.Kind, start, end, string(v.Data), keyStart + skip})
+	t.values = append(t.values, tomlValue{path, v.Kind, start, end, string(v.Data), keyStart})
 	if v.Kind == unstable.InlineTable {
 		for it := v.Children(); it.Next(); {
 			if it.Node().Kind == unstable.KeyValue {
-				t.keyValue(it.Node(), path, skip)
+				t.keyValue(it.Node(), path)
 			}
 		}
 	}

@@ -204,13 +204,13 @@ type batchSearch struct {
 	opaque         string
 }
 
-var flag = regexp.MustCompile(`\A(?:--?|\+)?([A-Za-z][A-Za-z0-9_.-]*)(?:=(.*))?\z`)
+var option = regexp.MustCompile(`\A(?:--?|\+)?([A-Za-z][A-Za-z0-9_.-]*)(?:=(.*))?\z`)
 var variable = regexp.MustCompile(`\A\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?\z|\A\$\{\{\s*env\.([A-Za-z_][A-Za-z0-9_]*)\s*\}\}\z`)
 
 func (b *batchSearch) command(words []word, file string, raw []byte, dir string, _ []string) {
 	var numbers []edit.Integer
 	for i, w := range words {
-		m := flag.FindStringSubmatch(w.text)
+		m := option.FindStringSubmatch(w.text)
 		if m != nil {
 			value, at := m[2], w
 			attached := strings.Contains(w.text, "=")

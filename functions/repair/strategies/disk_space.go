@@ -133,6 +133,9 @@ func (w *workflow) insertStep(steps *yaml.Node, index int, name, run string) (do
 	if len(steps.Content) > 1 {
 		second, ok := w.y.Offset(steps.Content[1])
 		k := slices.IndexFunc(lines, func(l edit.Line) bool { return l.Start <= second && second <= l.End })
+		for k > 0 && strings.HasPrefix(strings.TrimSpace(lines[k-1].Text), "#") {
+			k--
+		}
 		blank = ok && k > 0 && strings.TrimSpace(lines[k-1].Text) == ""
 	}
 	for at > 0 && strings.HasPrefix(strings.TrimSpace(lines[at-1].Text), "#") {

@@ -49,7 +49,7 @@ func (s requireSetuptools) Plan(ctx context.Context, tree Tree, f domain.Finding
 	if err != nil {
 		return domain.Plan{}, err
 	}
-	what := map[bool]string{true: "stands in for it", false: "is the last line of versions that brings it"}[bound == ""]
+	what := map[bool]string{true: "stands in for it", false: "still brings it"}[bound == ""]
 	return domain.Plan{
 		Strategy: s.ID(), Action: domain.ActionEdit,
 		Title:     "Require setuptools" + bound + ", which brings " + module,
