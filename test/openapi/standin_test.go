@@ -85,7 +85,9 @@ func newForge(t *testing.T) *forge {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.install = f.installApp()
+	if f.install, err = s.AddInstallation(standin.NewInstallation{Account: owner}); err != nil {
+		t.Fatal(err)
+	}
 	appTransport, err := ghinstallation.NewAppsTransport(http.DefaultTransport, s.AppID(), s.PrivateKeyPEM())
 	if err != nil {
 		t.Fatal(err)
@@ -119,6 +121,14 @@ func (f *forge) checked() {
 	slices.Sort(problems)
 	for _, p := range slices.Compact(problems) {
 		f.t.Error(p)
+	}
+}
+
+// push makes a commit of a person's.
+func (f *forge) push(branch string, files map[string]standin.File) {
+	f.t.Helper()
+	if _, err := f.Push(fullName, branch, "", "A change", files); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
@@ -449,7 +459,9 @@ func TestWebhooksHaveTheShapesOfGitHubs(t *testing.T) {
 	f.issues()
 	f.push("main", map[string]standin.File{"broken": {Content: "yes\n"}})
 	f.idle()
-	f.uninstall()
+	if err := f.Uninstall(f.install); err != nil {
+		t.Fatal(err)
+	}
 	f.idle()
 	seen := map[string]bool{}
 	for _, d := range f.Deliveries() {

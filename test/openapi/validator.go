@@ -67,6 +67,9 @@ func Load(folder string) (*Validator, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse %s: %w", file, err)
 	}
+	if err := amend(doc); err != nil {
+		return nil, fmt.Errorf("amend %s: %w", file, err)
+	}
 	v := &Validator{doc: doc}
 	for path, item := range doc.Paths.Map() {
 		v.routes = append(v.routes, template{path, strings.Split(strings.Trim(path, "/"), "/"), item})
@@ -80,6 +83,37 @@ func Load(folder string) (*Validator, error) {
 		return strings.Compare(a.path, b.path)
 	})
 	return v, nil
+}
+
+// amend puts right where the description (23.0.2) contradicts GitHub's own words.
+func amend(doc *openapi3.T) error {
+	// An account is a user or an enterprise; the list's copy of the schema wants it
+	// to be both.
+	list := answerSchema(doc.Paths.Value("/app/installations"))
+	if list == nil || list.Items == nil || list.Items.Value.Properties["account"] == nil {
+		return errors.New("the schema of an installation's account is not where it was")
+	}
+	account := list.Items.Value.Properties["account"].Value
+	account.AnyOf, account.AllOf = slices.Concat(account.AnyOf, account.AllOf), nil
+	// "You can also pass an array of labels directly", says the text.
+	labels := doc.Paths.Value("/repos/{owner}/{repo}/issues/{issue_number}/labels")
+	if labels == nil || labels.Post == nil || labels.Post.RequestBody == nil {
+		return errors.New("the schema of the labels to add is not where it was")
+	}
+	body := labels.Post.RequestBody.Value.Content.Get("application/json").Schema.Value
+	body.OneOf = append(body.OneOf, openapi3.NewArraySchema().WithItems(openapi3.NewStringSchema()).NewRef())
+	return nil
+}
+
+func answerSchema(item *openapi3.PathItem) *openapi3.Schema {
+	if item == nil || item.Get == nil || item.Get.Responses.Status(http.StatusOK) == nil {
+		return nil
+	}
+	media := item.Get.Responses.Status(http.StatusOK).Value.Content.Get("application/json")
+	if media == nil || media.Schema == nil {
+		return nil
+	}
+	return media.Schema.Value
 }
 
 func (t template) literals() int {
@@ -176,8 +210,9 @@ func (v *Validator) Check(e Exchange) []string {
 	if e.Header != nil {
 		req.Header = e.Header.Clone()
 	}
-	if len(e.Body) == 0 {
-		req.Body, req.ContentLength = http.NoBody, 0
+	// go-github's clients send null for no options, which GitHub takes.
+	if body := bytes.TrimSpace(e.Body); len(body) == 0 || string(body) == "null" {
+		e.Body, req.Body, req.ContentLength = nil, http.NoBody, 0
 	}
 	route := &routers.Route{Spec: v.doc, Path: t.path, PathItem: t.item, Method: e.Method, Operation: op}
 	in := &openapi3filter.RequestValidationInput{
