@@ -132,7 +132,7 @@ func (s *Server) runJSON(r *repository, n *run) obj {
 		"id": n.ID, "name": n.Workflow.Name, "node_id": nodeID("WFR", n.ID), "head_branch": orNull(n.HeadBranch), "head_sha": n.HeadSHA, "path": n.Workflow.Path,
 		"display_title": n.Title, "run_number": n.Number, "event": n.Event, "status": n.Status, "conclusion": orNull(n.Conclusion), "workflow_id": n.Workflow.ID,
 		"check_suite_id": n.ID + suiteOffset, "check_suite_node_id": nodeID("CS", n.ID), "url": u, "html_url": s.runPage(r, n), "pull_requests": s.runPullsJSON(r, n),
-		"created_at": stamp(n.CreatedAt), "updated_at": stamp(n.UpdatedAt), "actor": s.userJSON(n.First), "run_attempt": n.Attempt, "referenced_workflows": []obj{},
+		"created_at": stamp(n.CreatedAt), "updated_at": stamp(n.UpdatedAt), "actor": s.userJSON(n.First), "run_attempt": n.Attempt,
 		"run_started_at": stamp(n.StartedAt), "triggering_actor": s.userJSON(n.Actor), "jobs_url": u + "/jobs", "logs_url": u + "/logs",
 		"check_suite_url": s.link("/repos/%s/check-suites/%d", r.full(), n.ID+suiteOffset), "artifacts_url": u + "/artifacts", "cancel_url": u + "/cancel",
 		"rerun_url": u + "/rerun", "previous_attempt_url": previous, "workflow_url": s.link("/repos/%s/actions/workflows/%d", r.full(), n.Workflow.ID),
@@ -149,8 +149,6 @@ func (s *Server) runJSON(r *repository, n *run) obj {
 	}
 	return o
 }
-
-func (s *Server) webhookRunJSON(r *repository, n *run) obj { return s.runJSON(r, n) }
 
 func (s *Server) runPage(r *repository, n *run) string {
 	return s.web("/%s/actions/runs/%d", r.full(), n.ID)

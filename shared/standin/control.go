@@ -278,7 +278,7 @@ func (s *Server) Merge(repo string, number int) (sha string, err error) {
 		if err != nil {
 			return err
 		}
-		problem := ""
+		var problem string
 		if sha, problem = s.merge(r, p, false, "", r.Owner); problem != "" {
 			return fmt.Errorf("merge pull request %d: %s", number, problem)
 		}
@@ -408,7 +408,7 @@ func (s *Server) PullRequests(repo string) []PullRequest {
 	_ = s.change(repo, func(r *repository) error { // no repository has none
 		for _, n := range slices.Sorted(maps.Keys(r.Pulls)) {
 			p := r.Pulls[n]
-			i := p.issue.view()
+			i := p.view()
 			out = append(out, PullRequest{
 				Number: n, Title: i.Title, Body: i.Body, State: i.State, Merged: !p.MergedAt.IsZero(), Draft: p.Draft, Author: i.Author,
 				HeadBranch: p.HeadBranch, HeadSHA: p.HeadSHA, BaseBranch: p.BaseBranch, MergeSHA: p.MergeSHA, Labels: i.Labels, Comments: i.Comments,

@@ -23,7 +23,7 @@ func graphql(c *call) answer {
 	fail := func(kind, message string) answer {
 		return ok(obj{"data": nil, "errors": []obj{{"type": kind, "message": message, "path": []string{"markPullRequestReadyForReview"}}}})
 	}
-	id := ""
+	var id string
 	if m := readyMutation.FindStringSubmatch(in.Query); m != nil {
 		id = m[1]
 		if m[2] != "" {

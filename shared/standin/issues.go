@@ -72,12 +72,12 @@ func (s *Server) issueJSON(r *repository, i *issue) obj {
 		kind = "pull"
 	}
 	o := obj{
-		"id": i.ID, "node_id": nodeID("I", i.ID), "number": i.Number, "title": i.Title, "body": orNull(i.Body), "state": i.State, "state_reason": orNull(i.Reason),
+		"id": i.ID, "node_id": nodeID("I", i.ID), "number": i.Number, "title": i.Title, "body": orNull(i.Body), "state": i.State,
 		"url": u, "repository_url": repo, "labels_url": u + "/labels{/name}", "comments_url": u + "/comments", "events_url": u + "/events",
 		"html_url": s.web("/%s/%s/%d", r.full(), kind, i.Number), "user": s.userJSON(i.Author), "labels": rendered(i.Labels, s.labelJSON(r)),
 		"locked": false, "active_lock_reason": nil, "assignee": nil, "assignees": []obj{}, "milestone": nil, "comments": len(i.Comments),
 		"created_at": stamp(i.CreatedAt), "updated_at": stamp(i.UpdatedAt), "closed_at": stamp(i.ClosedAt),
-		"author_association": r.association(i.Author), "reactions": reactions(u), "timeline_url": u + "/timeline", "performed_via_github_app": nil,
+		"author_association": r.association(i.Author), "reactions": reactions(u), "performed_via_github_app": nil,
 	}
 	if i.Pull != nil {
 		web := s.web("/%s/pull/%d", r.full(), i.Number)
@@ -91,7 +91,7 @@ func (s *Server) issueJSON(r *repository, i *issue) obj {
 
 func (s *Server) fullIssueJSON(r *repository, i *issue) obj {
 	o := s.issueJSON(r, i)
-	o["closed_by"] = s.userOrNull(i.ClosedBy)
+	o["closed_by"], o["state_reason"] = s.userOrNull(i.ClosedBy), orNull(i.Reason)
 	return o
 }
 

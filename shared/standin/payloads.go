@@ -91,7 +91,7 @@ func (s *Server) emitPush(r *repository, ref, before, after string, by *account)
 }
 
 func (s *Server) emitRun(r *repository, n *run, action string) {
-	s.emit("workflow_run", action, r, n.Actor, obj{"workflow_run": s.webhookRunJSON(r, n), "workflow": s.workflowJSON(r, n.Workflow)})
+	s.emit("workflow_run", action, r, n.Actor, obj{"workflow_run": s.runJSON(r, n), "workflow": s.workflowJSON(r, n.Workflow)})
 }
 
 func (s *Server) emitCheckRun(r *repository, n *run, j *job) {

@@ -2,14 +2,14 @@ package standin
 
 import (
 	"encoding/base64"
-	"encoding/binary"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // nodeID is an opaque id of GitHub's second API.
 func nodeID(kind string, id int64) string {
-	return kind + "_" + base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, uint64(id)))
+	return kind + "_" + base64.RawURLEncoding.EncodeToString(strconv.AppendInt([]byte("0:"), id, 10))
 }
 
 func (s *Server) userJSON(a *account) obj {
@@ -75,10 +75,10 @@ func (s *Server) repoJSON(r *repository) obj {
 		"ssh_url": "git@" + strings.TrimPrefix(s.origin, "http://") + ":" + r.full() + ".git", "svn_url": s.web("/%s", r.full()),
 		"mirror_url": nil, "homepage": nil, "language": nil, "default_branch": r.DefaultBranch, "forks": 0, "forks_count": 0,
 		"stargazers_count": 0, "watchers": 0, "watchers_count": 0, "size": len(r.Objects), "open_issues": open, "open_issues_count": open,
-		"has_issues": true, "has_projects": true, "has_wiki": true, "has_pages": false, "has_downloads": true, "has_discussions": false,
+		"has_issues": true, "has_projects": true, "has_wiki": true, "has_pages": false, "has_downloads": true,
 		"archived": r.Archived, "disabled": false, "visibility": visibility, "license": nil, "topics": []string{}, "is_template": false,
-		"allow_forking": true, "web_commit_signoff_required": false,
-		"created_at": stamp(r.CreatedAt), "updated_at": stamp(r.UpdatedAt), "pushed_at": stamp(r.PushedAt),
+		"web_commit_signoff_required": false,
+		"created_at":                  stamp(r.CreatedAt), "updated_at": stamp(r.UpdatedAt), "pushed_at": stamp(r.PushedAt),
 	}) {
 		o[key] = v
 	}
@@ -88,7 +88,7 @@ func (s *Server) repoJSON(r *repository) obj {
 // fullRepoJSON is a repository asked for by itself.
 func (s *Server) fullRepoJSON(r *repository) obj {
 	o := s.repoJSON(r)
-	o["network_count"], o["subscribers_count"] = 0, 0
+	o["network_count"], o["subscribers_count"], o["has_discussions"], o["allow_forking"] = 0, 0, false, true
 	if r.Parent != nil {
 		o["parent"], o["source"] = s.repoJSON(r.Parent), s.repoJSON(r.Parent)
 	}

@@ -12,7 +12,7 @@ import (
 // numbers, and {name...} is all of the rest.
 func (rt route) match(r *http.Request, path []string) bool {
 	method, pattern, _ := strings.Cut(rt.pattern, " ")
-	if method != r.Method && !(method == http.MethodGet && r.Method == http.MethodHead) {
+	if method != r.Method && (method != http.MethodGet || r.Method != http.MethodHead) {
 		return false
 	}
 	want := strings.Split(strings.TrimPrefix(pattern, "/"), "/")

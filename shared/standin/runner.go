@@ -382,7 +382,7 @@ func (r *runner) start(ctx context.Context, s *stepSpec, args []string, dir stri
 		r.readFiles(s, files)
 	}
 	switch {
-	case ctx.Err() != nil && err != nil && s.TimeoutMinutes != "" && context.Cause(ctx) == context.DeadlineExceeded:
+	case ctx.Err() != nil && err != nil && s.TimeoutMinutes != "" && errors.Is(context.Cause(ctx), context.DeadlineExceeded):
 		r.log.say("##[error]The action '" + s.title(r.vars) + "' has timed out after " + s.TimeoutMinutes + " minutes.")
 		return concludedFailure
 	case ctx.Err() != nil && err != nil:

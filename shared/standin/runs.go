@@ -317,7 +317,7 @@ func (s *Server) attempt(r *repository, n *run, keep map[string]*job, script fun
 			told = &answer
 		}
 	}
-	conclusion := ""
+	var conclusion string
 	switch {
 	case told != nil:
 		conclusion = s.follow(n, *told, keep)

@@ -69,11 +69,6 @@ type Delivery struct {
 	Code       int // 0 when nothing answered, or not yet
 }
 
-// alwaysSent are the events that an App gets without subscribing.
-func alwaysSent(event string) bool {
-	return event == "installation" || event == "installation_repositories" || event == "ping"
-}
-
 // emit sends an event about a repository to every installation that covers it;
 // the caller holds the lock.
 func (s *Server) emit(event, action string, r *repository, by *account, payload obj) {

@@ -97,8 +97,9 @@ func (w *words) UnmarshalYAML(n *yaml.Node) error {
 		err := n.Decode(&group)
 		*w = group.Labels
 		return err
+	default:
+		return n.Decode((*[]string)(w))
 	}
-	return n.Decode((*[]string)(w))
 }
 
 // parseWorkflow reads a workflow. The error is for people: GitHub shows such a
@@ -212,8 +213,9 @@ func (t *triggers) read(n *yaml.Node) error {
 			}
 		}
 		return nil
+	default:
+		return errors.New("the workflow has no triggers")
 	}
-	return errors.New("the workflow has no triggers")
 }
 
 // matches reports whether a branch passes the filter and some changed path does.
