@@ -229,7 +229,7 @@ func sampleFiles() (map[string]standin.File, error) {
 			return err
 		}
 		b, err := sample.ReadFile(path)
-		files[strings.TrimPrefix(path, "sample/")] = standin.File{Content: b}
+		files[strings.TrimPrefix(path, "sample/")] = standin.File{Content: string(b)}
 		return err
 	})
 	return files, err
@@ -245,18 +245,18 @@ func (s *story) push(files map[string]standin.File) (string, error) {
 	if _, err := s.forge.AddInstallation(standin.NewInstallation{Account: "octo-labs"}); err != nil {
 		return "", err
 	}
-	return s.forge.Push(standin.NewPush{Repo: demoRepo, Branch: "main", Message: "Train on larger batches", Files: files})
+	return s.forge.Push(demoRepo, "main", "mona", "Train on larger batches", files)
 }
 
 func diffOf(files map[string]standin.File, plan domain.Plan) (string, error) {
 	var b strings.Builder
 	for _, e := range plan.Edits {
 		before := files[e.Path].Content
-		after, err := e.Apply(before)
+		after, err := e.Apply([]byte(before))
 		if err != nil {
 			return "", err
 		}
-		b.WriteString(edit.Diff(e.Path, string(before), string(after)))
+		b.WriteString(edit.Diff(e.Path, []byte(before), after))
 	}
 	return b.String(), nil
 }
@@ -315,9 +315,11 @@ func (s *story) repair(ctx context.Context, incidentID string, until func(domain
 // is verified.
 func (s *story) comment(ctx context.Context, number int) (string, error) {
 	return poll(ctx, "the bot's comment", func() (string, bool, error) {
-		for _, c := range s.forge.Comments(demoRepo, number) {
-			if c.Author == s.forge.BotLogin() && strings.Contains(strings.ToLower(c.Body), "verified") {
-				return c.Body, true, nil
+		for _, p := range s.forge.PullRequests(demoRepo) {
+			for _, c := range p.Comments {
+				if p.Number == number && c.Author == s.forge.BotLogin() && strings.Contains(strings.ToLower(c.Body), "verified") {
+					return c.Body, true, nil
+				}
 			}
 		}
 		return "", false, nil

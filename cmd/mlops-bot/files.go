@@ -135,7 +135,7 @@ func (p planCommand) Run(ctx context.Context, c console) error {
 		if err != nil {
 			return err
 		}
-		if _, err := io.WriteString(c.out, edit.Diff(e.Path, string(before), string(after))); err != nil {
+		if _, err := io.WriteString(c.out, edit.Diff(e.Path, before, after)); err != nil {
 			return err
 		}
 	}

@@ -149,7 +149,7 @@ func TestHeals(t *testing.T) {
 					return
 				}
 				checkPull(t, w, r, tt, base)
-				if _, err := w.forge.Merge(repoName, r.PullNumber, "mona"); err != nil {
+				if _, err := w.forge.Merge(repoName, r.PullNumber); err != nil {
 					t.Fatal(err)
 				}
 				w.repair(domain.RepairLanded)
@@ -170,7 +170,7 @@ func checkPull(t *testing.T, w *world, r domain.Repair, tt failing, base string)
 		t.Fatalf("pull requests %+v", pulls)
 	}
 	p := pulls[0]
-	if p.Draft || p.Base != "main" || p.Head != r.Branch || p.HeadSHA != r.HeadSHA || p.Author != w.forge.BotLogin() {
+	if p.Draft || p.BaseBranch != "main" || p.HeadBranch != r.Branch || p.HeadSHA != r.HeadSHA || p.Author != w.forge.BotLogin() {
 		t.Errorf("pull request %+v", p)
 	}
 	for _, want := range []string{"What failed", "Line ", "What this changes", "How it will be verified", "/mlops-bot stop"} {
@@ -178,19 +178,19 @@ func checkPull(t *testing.T, w *world, r domain.Repair, tt failing, base string)
 			t.Errorf("the description lacks %q", want)
 		}
 	}
-	before, err := w.forge.Files(repoName, base)
+	before, err := w.forge.Tree(repoName, base)
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, err := w.forge.Files(repoName, r.HeadSHA)
+	after, err := w.forge.Tree(repoName, r.HeadSHA)
 	if err != nil {
 		t.Fatal(err)
 	}
 	changed := 0
 	for path, f := range after {
-		if string(before[path].Content) != string(f.Content) {
+		if before[path].Content != f.Content {
 			changed++
-			if !strings.Contains("\n"+string(f.Content), "\n"+tt.diff) {
+			if !strings.Contains("\n"+f.Content, "\n"+tt.diff) {
 				t.Errorf("%s became\n%s", path, f.Content)
 			}
 		}
@@ -226,7 +226,7 @@ func TestWithoutTheEditItStaysRed(t *testing.T) {
 	undone := w.push(r.Branch, "Undo it", map[string]string{"config/train.json": files["config/train.json"]})
 	got := until(w, "the run of the undone commit", func() (string, bool) {
 		for _, run := range w.forge.Runs(repoName) {
-			if run.HeadSHA == undone && run.Status == "completed" {
+			if run.SHA == undone && run.Status == "completed" {
 				return run.Conclusion, true
 			}
 		}
@@ -241,7 +241,7 @@ func TestWithoutTheEditItStaysRed(t *testing.T) {
 func TestOneDeliveryFiveTimesAtOnce(t *testing.T) {
 	t.Parallel()
 	databases(t, func(t *testing.T, url string) {
-		w := newWorld(t, url, standin.Options{Webhooks: standin.WebhookOptions{Copies: 5, Shuffle: true}})
+		w := newWorld(t, url, standin.Options{Webhooks: standin.WebhookOptions{Duplicate: func(string, string) bool { return true }}})
 		var calls atomic.Int64
 		b := w.start(func(o *app.Options) {
 			o.Chaos = func(domain.Envelope, string) (int, time.Duration) {

@@ -48,6 +48,7 @@ type world struct {
 	db     *store.Store // a second look at the database, for assertions
 	inbox  *inbox
 	key    string
+	once   sync.Once
 	offset atomic.Int64 // of the bot's and the stand-in's clock
 }
 
@@ -62,7 +63,7 @@ type inbox struct {
 	msgs []map[string]any
 }
 
-func newInbox(t testing.TB) *inbox {
+func newInbox() *inbox {
 	in := &inbox{}
 	in.Server = httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var m map[string]any
@@ -73,7 +74,6 @@ func newInbox(t testing.TB) *inbox {
 			in.mu.Unlock()
 		}
 	}))
-	t.Cleanup(in.Close)
 	return in
 }
 
@@ -90,7 +90,7 @@ func (in *inbox) contains(text string) bool {
 
 func newWorld(t testing.TB, dbURL string, opts standin.Options) *world {
 	t.Helper()
-	w := &world{t: t, dbURL: dbURL, inbox: newInbox(t)}
+	w := &world{t: t, dbURL: dbURL, inbox: newInbox()}
 	opts.Execute, opts.Now = true, w.now
 	var err error
 	if w.forge, err = standin.New(opts); err != nil {
@@ -99,16 +99,28 @@ func newWorld(t testing.TB, dbURL string, opts standin.Options) *world {
 	if err := w.forge.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := w.forge.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(w.close)
 	w.key = filepath.Join(t.TempDir(), "app.pem")
 	if err := os.WriteFile(w.key, w.forge.PrivateKeyPEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// close ends what the world started; tests of many worlds don't wait for their
+// end.
+func (w *world) close() {
+	w.once.Do(func() {
+		if err := w.forge.Close(); err != nil {
+			w.t.Error(err)
+		}
+		w.inbox.Close()
+		if w.db != nil {
+			if err := w.db.Close(); err != nil {
+				w.t.Error(err)
+			}
+		}
+	})
 }
 
 // databases runs a test on a SQLite file and on a real Postgres.
@@ -176,7 +188,6 @@ func (w *world) start(change func(*app.Options)) *bot {
 		if w.db, err = store.Open(w.t.Context(), w.dbURL, store.Options{}); err != nil {
 			w.t.Fatal(err)
 		}
-		w.t.Cleanup(func() { _ = w.db.Close() })
 	}
 	return b
 }
@@ -215,7 +226,7 @@ func (f writer) Write(p []byte) (int, error) { f(p); return len(p), nil }
 // install makes the repository, empty but for a README, and installs the App.
 func (w *world) install() standin.Repo {
 	w.t.Helper()
-	repo, err := w.forge.CreateRepo(standin.NewRepo{FullName: repoName, Organization: true, Files: map[string]standin.File{"README.md": {Content: []byte("# Training\n")}}})
+	repo, err := w.forge.CreateRepo(standin.NewRepo{FullName: repoName, Organization: true, Files: map[string]standin.File{"README.md": {Content: "# Training\n"}}})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -227,11 +238,7 @@ func (w *world) install() standin.Repo {
 
 func (w *world) push(branch, message string, files map[string]string) string {
 	w.t.Helper()
-	in := map[string]standin.File{}
-	for path, content := range files {
-		in[path] = standin.File{Content: []byte(content)}
-	}
-	sha, err := w.forge.Push(repoName, branch, "mona", message, in)
+	sha, err := w.forge.Push(repoName, branch, "mona", message, standin.Files(files))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -294,15 +301,26 @@ func (w *world) repair(state domain.RepairState) domain.Repair {
 	})
 }
 
+// comments are the bodies of the bot's comments on a pull request.
+func (w *world) comments(number int) []string {
+	var out []string
+	for _, p := range w.forge.PullRequests(repoName) {
+		for _, c := range p.Comments {
+			if p.Number == number && c.Author == w.forge.BotLogin() {
+				out = append(out, c.Body)
+			}
+		}
+	}
+	return out
+}
+
 // comment waits for the bot's comment with a text on a pull request.
 func (w *world) comment(number int, text string) {
 	w.t.Helper()
 	until(w, "a comment that says "+text, func() (string, bool) {
 		var all strings.Builder
-		for _, c := range w.forge.Comments(repoName, number) {
-			if c.Author == w.forge.BotLogin() {
-				all.WriteString(c.Body)
-			}
+		for _, c := range w.comments(number) {
+			all.WriteString(c)
 		}
 		return all.String(), strings.Contains(strings.ToLower(all.String()), text)
 	})
