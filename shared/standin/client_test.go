@@ -162,14 +162,6 @@ func (c client) want(status int, method, path string, body any, headers ...strin
 	return a
 }
 
-func (a reply) object() map[string]any {
-	var o map[string]any
-	if json.Unmarshal(a.body, &o) != nil {
-		return nil
-	}
-	return o
-}
-
 // at is what is at a path of keys and list indexes, "workflow_runs.0.id".
 func (a reply) at(path string) any {
 	var v any

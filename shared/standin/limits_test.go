@@ -252,7 +252,7 @@ func TestRecorder(t *testing.T) {
 		t.Fatalf("%d exchanges", len(got))
 	}
 	e := got[0]
-	if e.Method != "POST" || !strings.HasSuffix(e.URL, "/"+repo+"/issues?x=1") || string(e.Body) != `{"title":"t"}` || e.Status != 201 || !strings.Contains(string(e.Answer), `"title":"t"`) {
+	if e.Method != http.MethodPost || !strings.HasSuffix(e.URL, "/"+repo+"/issues?x=1") || string(e.Body) != `{"title":"t"}` || e.Status != 201 || !strings.Contains(string(e.Answer), `"title":"t"`) {
 		t.Errorf("the exchange is %+v", e)
 	}
 }

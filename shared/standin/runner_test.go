@@ -2,10 +2,15 @@ package standin
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // workflowOf is a workflow of one job that runs on pushes.
@@ -61,8 +66,8 @@ func TestWorkflowsAreExecuted(t *testing.T) {
 			"      - shell: bash\n        run: false | cat\n", "failure", nil, []string{"shell: /usr/bin/bash --noprofile --norc -e -o pipefail {0}", "##[error]"}, "",
 		},
 		"python": {
-			"      - shell: python\n        run: |\n          import os\n          print('python sees', os.environ['GITHUB_ACTIONS'], os.environ['CI'])\n", "success", nil,
-			[]string{"python sees true true"}, "",
+			"      - shell: python\n        run: |\n          import os\n          print('python sees', os.environ['GITHUB_ACTIONS'], 'and', os.environ['GITHUB_REF'])\n", "success", nil,
+			[]string{"python sees true and refs/heads/main"}, "",
 		},
 		"always and failure": {
 			"      - run: exit 1\n      - if: always()\n        run: echo cleaning\n      - if: failure()\n        run: echo reporting\n      - if: success()\n        run: echo never\n", "failure",
@@ -235,17 +240,41 @@ jobs:
 	}
 }
 
-// TestTimeoutsAreReportedAsCancelled also shows that a job's processes end with it.
+// alive reports whether a process still runs; one that ended and waits to be
+// collected doesn't.
+func alive(t *testing.T, pidFile string) bool {
+	t.Helper()
+	pid, err := os.ReadFile(pidFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
+	if err != nil {
+		return false
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	return !strings.HasPrefix(rest, "Z")
+}
+
+// TestTimeoutsAreReportedAsCancelled also looks whether a job's processes end with
+// it, those that it left in the background too.
 func TestTimeoutsAreReportedAsCancelled(t *testing.T) {
 	t.Parallel()
+	pid := filepath.Join(t.TempDir(), "pid")
 	f := newFixtureWith(t, Options{Execute: true}, map[string]File{".github/workflows/ci.yml": {Content: `name: ci
 on: push
 jobs:
   test:
     runs-on: ubuntu-24.04
-    timeout-minutes: 0.005
+    timeout-minutes: 0.01
     steps:
-      - run: sleep 600 & sleep 600
+      - run: |
+          sleep 600 &
+          echo $! > ` + pid + `
+          wait
+      - run: echo never
+      - if: always()
+        run: echo never either
 `}})
 	run := f.executed(t, touch("1"))
 	if run.Conclusion != "cancelled" || run.Jobs[0].Conclusion != "cancelled" {
@@ -253,6 +282,72 @@ jobs:
 	}
 	if !strings.Contains(run.Jobs[0].Log, "has exceeded the maximum execution time") {
 		t.Errorf("the log says %s", run.Jobs[0].Log)
+	}
+	if alive(t, pid) {
+		t.Error("the job's process lives on")
+	}
+}
+
+// TestCloseEndsWhatRuns closes a stand-in in the midst of a job.
+func TestCloseEndsWhatRuns(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pid, begun := filepath.Join(dir, "pid"), filepath.Join(dir, "begun")
+	if err := syscall.Mkfifo(begun, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f := newFixtureWith(t, Options{Execute: true}, workflowOf("      - run: |\n          echo $$ > "+pid+"\n          echo > "+begun+"\n          sleep 600\n"))
+	f.push(t, "main", touch("1"))
+	if _, err := os.ReadFile(begun); err != nil { // until the step writes to it
+		t.Fatal(err)
+	}
+	if err := f.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if run := f.s.Runs(full)[0]; run.Conclusion != "cancelled" {
+		t.Errorf("it ended as %s", run.Conclusion)
+	}
+	if alive(t, pid) {
+		t.Error("the job's process lives on")
+	}
+}
+
+func TestScriptedRuns(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, Options{Limits: unlimited()})
+	run, err := f.s.ScriptRun(full, ScriptedRun{ScriptedAttempt: ScriptedAttempt{Conclusion: "startup_failure"}})
+	if err != nil || run.Conclusion != "startup_failure" || len(run.Jobs) != 0 {
+		t.Errorf("it is %+v, %v", run, err)
+	}
+	red := ScriptedAttempt{Jobs: []ScriptedJob{{Name: "lint"}, {Name: "test", Conclusion: "failure", Steps: []ScriptedStep{{"Set up job", ""}, {"Run pytest", "failure"}}, Log: "boom\n"}}}
+	green := ScriptedAttempt{Jobs: []ScriptedJob{{Name: "lint"}, {Name: "test", Log: "fine\n"}}}
+	run, err = f.s.ScriptRun(full, ScriptedRun{ScriptedAttempt: red, Reruns: []ScriptedAttempt{green}})
+	if err != nil || run.Conclusion != "failure" {
+		t.Fatalf("it is %+v, %v", run, err)
+	}
+	if diff := cmp.Diff([]string{"Set up job: success", "Run pytest: failure"}, run.Jobs[1].Steps); diff != "" {
+		t.Error(diff)
+	}
+	path := fmt.Sprintf("%s/actions/runs/%d", repo, run.ID)
+	for attempt, want := range []string{"success", "success"} { // the last one is repeated
+		f.all.want(201, "POST", path+"/rerun", nil)
+		f.s.idleFor(t)
+		if got := f.s.Runs(full)[1]; got.Conclusion != want || got.Attempt != attempt+2 {
+			t.Errorf("attempt %d ended as %s", got.Attempt, got.Conclusion)
+		}
+	}
+	for name, in := range map[string]ScriptedRun{
+		"no such commit":       {SHA: strings.Repeat("ab", 20)},
+		"no such branch":       {Branch: "none"},
+		"no such pull request": {Pull: 9},
+		"no workflow's path":   {Workflow: "README.md"},
+	} {
+		if run, err := f.s.ScriptRun(full, in); err == nil {
+			t.Errorf("%s: it is %+v", name, run)
+		}
+	}
+	if _, err := f.s.ScriptRun("no/where", ScriptedRun{}); err == nil {
+		t.Error("a repository that isn't there has a run")
 	}
 }
 

@@ -71,7 +71,7 @@ func newForge(t *testing.T) *forge {
 		}
 	})
 	s.SetRecorder(func(e standin.Exchange) {
-		f.recorder.Record(openapi.Exchange{
+		f.recorder.Record(context.Background(), openapi.Exchange{
 			Method: e.Method, Path: e.URL, Header: e.Header, Body: e.Body, Status: e.Status, AnswerHeader: e.AnswerHeader, Answer: e.Answer,
 		})
 	})
@@ -539,7 +539,7 @@ func TestValidatorFindsWhatIsWrong(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := v.Check(c.exchange)
+			got := v.Check(t.Context(), c.exchange)
 			switch {
 			case c.want == "" && len(got) > 0:
 				t.Errorf("found %q, want nothing", got)

@@ -190,7 +190,7 @@ func (v *Validator) find(method, escaped string) (template, map[string]string, *
 // the request; nil when GitHub's description allows all of it. Answers of 5xx and
 // of GitHub's limits, which the description leaves out of most operations, are
 // only asked to be GitHub's error object.
-func (v *Validator) Check(e Exchange) []string {
+func (v *Validator) Check(ctx context.Context, e Exchange) []string {
 	where := e.Method + " " + e.Path
 	u, err := url.Parse("https://api.github.com" + e.Path)
 	if err != nil {
@@ -203,7 +203,7 @@ func (v *Validator) Check(e Exchange) []string {
 	if op == nil {
 		return []string{where + ": GitHub has no such operation"}
 	}
-	req, err := http.NewRequestWithContext(context.Background(), e.Method, u.String(), bytes.NewReader(e.Body))
+	req, err := http.NewRequestWithContext(ctx, e.Method, u.String(), bytes.NewReader(e.Body))
 	if err != nil {
 		return []string{where + ": " + err.Error()}
 	}
@@ -226,15 +226,15 @@ func (v *Validator) Check(e Exchange) []string {
 		}
 	}
 	if e.Status < 400 { // what was refused may well have been wrong
-		add("request", openapi3filter.ValidateRequest(context.Background(), in))
+		add("request", openapi3filter.ValidateRequest(ctx, in))
 		add("request", unknownQuery(u, t, op))
 		add("request", unknownBody(e.Body, op))
 	}
-	add(fmt.Sprintf("answer %d", e.Status), v.checkAnswer(in, op, e))
+	add(fmt.Sprintf("answer %d", e.Status), v.checkAnswer(ctx, in, op, e))
 	return problems
 }
 
-func (v *Validator) checkAnswer(in *openapi3filter.RequestValidationInput, op *openapi3.Operation, e Exchange) error {
+func (v *Validator) checkAnswer(ctx context.Context, in *openapi3filter.RequestValidationInput, op *openapi3.Operation, e Exchange) error {
 	if e.Status == http.StatusNotModified {
 		if len(e.Answer) > 0 {
 			return errors.New("a 304 has no body")
@@ -265,7 +265,7 @@ func (v *Validator) checkAnswer(in *openapi3filter.RequestValidationInput, op *o
 	}
 	out := &openapi3filter.ResponseValidationInput{RequestValidationInput: in, Status: e.Status, Header: e.AnswerHeader, Options: in.Options}
 	out.SetBodyBytes(e.Answer)
-	return openapi3filter.ValidateResponse(context.Background(), out)
+	return openapi3filter.ValidateResponse(ctx, out)
 }
 
 // errorObject holds an error's body to GitHub's basic-error.
@@ -411,13 +411,13 @@ func (v *Validator) Recorder(root string) *Recorder {
 
 // Record checks an exchange whose path still has the API's root before it; others
 // are left alone.
-func (r *Recorder) Record(e Exchange) {
+func (r *Recorder) Record(ctx context.Context, e Exchange) {
 	path, ok := strings.CutPrefix(e.Path, r.root)
 	if !ok || e.Status == 0 {
 		return
 	}
 	e.Path = path
-	problems := r.validator.Check(e)
+	problems := r.validator.Check(ctx, e)
 	u, err := url.Parse(path)
 	if err != nil {
 		return
@@ -481,6 +481,6 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(e.Answer))
 	e.Status, e.AnswerHeader = resp.StatusCode, resp.Header.Clone()
-	t.recorder.Record(e)
+	t.recorder.Record(req.Context(), e)
 	return resp, nil
 }
