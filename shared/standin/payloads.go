@@ -128,8 +128,11 @@ func (s *Server) emitInstallation(i *installation, action string) {
 }
 
 func (s *Server) emitInstallationRepos(i *installation, action string, added, removed []*repository) {
+	installation := s.installationJSON(i)
+	// This event carries them as numbers.
+	installation["created_at"], installation["updated_at"] = i.CreatedAt.Unix(), i.CreatedAt.Unix()
 	s.emitTo(i, "installation_repositories", action, nil, i.Account, obj{
-		"installation": s.installationJSON(i), "repository_selection": "selected",
+		"installation": installation, "repository_selection": "selected",
 		"repositories_added": rendered(added, shortRepoJSON), "repositories_removed": rendered(removed, shortRepoJSON),
 	})
 }

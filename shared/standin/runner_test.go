@@ -240,13 +240,12 @@ jobs:
 	}
 }
 
-// alive reports whether a process still runs; one that ended and waits to be
-// collected doesn't.
-func alive(t *testing.T, pidFile string) bool {
-	t.Helper()
+// alive reports whether the process that wrote its id to a file still runs. One
+// that ended and waits to be collected doesn't, nor one that never got so far.
+func alive(pidFile string) bool {
 	pid, err := os.ReadFile(pidFile)
 	if err != nil {
-		t.Fatal(err)
+		return false
 	}
 	stat, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/stat")
 	if err != nil {
@@ -283,7 +282,7 @@ jobs:
 	if !strings.Contains(run.Jobs[0].Log, "has exceeded the maximum execution time") {
 		t.Errorf("the log says %s", run.Jobs[0].Log)
 	}
-	if alive(t, pid) {
+	if alive(pid) {
 		t.Error("the job's process lives on")
 	}
 }
@@ -301,13 +300,16 @@ func TestCloseEndsWhatRuns(t *testing.T) {
 	if _, err := os.ReadFile(begun); err != nil { // until the step writes to it
 		t.Fatal(err)
 	}
+	if !alive(pid) {
+		t.Fatal("the step has begun, but doesn't run")
+	}
 	if err := f.s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if run := f.s.Runs(full)[0]; run.Conclusion != "cancelled" {
 		t.Errorf("it ended as %s", run.Conclusion)
 	}
-	if alive(t, pid) {
+	if alive(pid) {
 		t.Error("the job's process lives on")
 	}
 }

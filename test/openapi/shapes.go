@@ -28,7 +28,8 @@ type shape struct {
 func newer() map[string][]string {
 	return map[string][]string{
 		"repository": {"allow_forking", "has_discussions"}, "repo": {"allow_forking", "has_discussions"},
-		"issue": {"state_reason", "timeline_url"}, "workflow_run": {"referenced_workflows"},
+		"installation": {"app_slug", "has_multiple_single_files", "single_file_paths"},
+		"issue":        {"state_reason", "timeline_url"}, "workflow_run": {"referenced_workflows"},
 	}
 }
 

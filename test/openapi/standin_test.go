@@ -459,8 +459,12 @@ func TestWebhooksHaveTheShapesOfGitHubs(t *testing.T) {
 	f.issues()
 	f.push("main", map[string]standin.File{"broken": {Content: "yes\n"}})
 	f.idle()
-	if err := f.Uninstall(f.install); err != nil {
-		t.Fatal(err)
+	for _, err := range []error{
+		f.Select(f.install, []string{fullName}, nil), f.Select(f.install, nil, []string{fullName}), f.Suspend(f.install, true), f.Uninstall(f.install),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	f.idle()
 	seen := map[string]bool{}
@@ -473,7 +477,8 @@ func TestWebhooksHaveTheShapesOfGitHubs(t *testing.T) {
 	for _, event := range []string{
 		"ping", "push", "pull_request.opened", "pull_request.labeled", "pull_request.closed", "pull_request.ready_for_review",
 		"issues.opened", "issues.closed", "issue_comment.created", "issue_comment.edited", "issue_comment.deleted",
-		"workflow_run.requested", "workflow_run.in_progress", "workflow_run.completed", "check_run.completed", "installation.deleted",
+		"workflow_run.requested", "workflow_run.in_progress", "workflow_run.completed", "check_run.completed",
+		"installation_repositories.added", "installation_repositories.removed", "installation.suspend", "installation.deleted",
 	} {
 		if !seen[event] {
 			t.Errorf("%s was not sent", event)
