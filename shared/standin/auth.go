@@ -84,7 +84,7 @@ func (s *Server) verifyJWT(text string) (problem string) {
 	if fmt.Sprint(claims.Iss) != strconv.FormatInt(s.opts.AppID, 10) {
 		return "Integration must generate a public key"
 	}
-	now := s.now()
+	now := s.opts.JWTNow()
 	iat, ok := claimTime(claims.Iat)
 	if !ok || iat.After(now.Add(clockSkew)) {
 		return "'Issued at' claim ('iat') must be an Integer representing the time that the assertion was issued"
@@ -139,9 +139,10 @@ func (c *call) authenticate() (refused answer, done bool) {
 	narrowed := *t
 	narrowed.Permissions = map[string]string{}
 	for name, access := range t.Permissions {
-		if enough(t.Installation.Permissions[name], access) {
-			narrowed.Permissions[name] = access
+		if have := t.Installation.Permissions[name]; !enough(have, access) {
+			access = have
 		}
+		narrowed.Permissions[name] = access
 	}
 	c.token = &narrowed
 	return answer{}, false
@@ -224,6 +225,7 @@ func createToken(c *call) answer {
 			t.Repos[id] = true
 		}
 	}
+	maps.DeleteFunc(c.s.tokens, func(_ string, old *token) bool { return !old.Expires.After(c.s.now()) })
 	value := "ghs_" + rand.Text() + rand.Text()[:10]
 	c.s.tokens[value] = t
 	body := obj{"token": value, "expires_at": stamp(t.Expires), "permissions": t.Permissions, "repository_selection": "all"}

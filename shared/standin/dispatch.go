@@ -111,7 +111,7 @@ func (s *Server) perform(c *call, rt route) answer {
 		return a
 	}
 	a := rt.handle(c)
-	if mutating(c.r.Method) && a.status < 300 && c.token != nil {
+	if mutating(c.r.Method) && a.status < 300 && c.token != nil && len(s.mutations) < maxMutations {
 		s.mutations = append(s.mutations, Mutation{
 			At: s.now(), Method: c.r.Method, Path: c.r.URL.Path, Status: a.status, InstallationID: c.token.Installation.ID, Body: string(c.body),
 		})

@@ -19,6 +19,9 @@ type Fault struct {
 	After bool
 }
 
+// maxMutations bounds what is kept of them: tests look at few.
+const maxMutations = 100_000
+
 // Mutation is a mutating request of an installation that was not refused.
 type Mutation struct {
 	At             time.Time

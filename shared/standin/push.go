@@ -49,6 +49,8 @@ func (s *Server) followPulls(r *repository, branch, sha string, by *account) {
 			case p.State != stateOpen || !from && !to:
 			case sha == "":
 				s.setPullState(target, p, stateClosed, by)
+			case to && slices.Contains(r.Objects.ancestors(sha), p.HeadSHA):
+				s.closeMerged(target, p, sha, by)
 			case from:
 				old := p.HeadSHA
 				p.HeadSHA, p.UpdatedAt = sha, s.now()
@@ -61,6 +63,15 @@ func (s *Server) followPulls(r *repository, branch, sha string, by *account) {
 			}
 		}
 	}
+}
+
+// closeMerged closes a pull request whose commits came to its base by a push.
+func (s *Server) closeMerged(r *repository, p *pull, sha string, by *account) {
+	p.MergeSHA = sha
+	p.State, p.MergedAt, p.MergedBy, p.UpdatedAt = stateClosed, s.now(), by, s.now()
+	p.ClosedAt, p.ClosedBy = p.MergedAt, by
+	delete(r.Refs, fmt.Sprintf("refs/pull/%d/merge", p.Number))
+	s.emitPull(r, p, "closed", by, nil)
 }
 
 // Push makes a commit of a person's on a branch, which is made from the default

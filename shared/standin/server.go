@@ -45,8 +45,11 @@ type Options struct {
 	Lag      Lag
 	Webhooks WebhookOptions
 
-	Now    func() time.Time // nil is time.Now
-	Logger *slog.Logger     // nil discards
+	Now func() time.Time // nil is time.Now
+	// JWTNow is the clock that the App's JWTs are held against; nil is Now. Clients
+	// that can't be given a clock sign with the real one.
+	JWTNow func() time.Time
+	Logger *slog.Logger // nil discards
 }
 
 // Lag is how far GitHub's parts are behind each other.
@@ -134,6 +137,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.JWTNow == nil {
+		o.JWTNow = o.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

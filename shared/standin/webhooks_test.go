@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -206,10 +207,13 @@ func TestDeliveriesArePaged(t *testing.T) {
 
 func TestDeliveriesMisbehave(t *testing.T) {
 	t.Parallel()
+	commented := make(chan struct{})
+	release := sync.OnceFunc(func() { close(commented) })
+	defer release()
 	f := newFixture(t, Options{Limits: unlimited(), Webhooks: WebhookOptions{
 		Delay: func(event, _ string) time.Duration {
 			if event == "issues" {
-				return 20 * time.Millisecond
+				<-commented
 			}
 			return 0
 		},
@@ -219,6 +223,10 @@ func TestDeliveriesMisbehave(t *testing.T) {
 	f.s.SetWebhookURL(hook.URL)
 	n := f.all.want(201, "POST", repo+"/issues", obj{"title": "t"}).num("number")
 	f.all.want(201, "POST", fmt.Sprintf("%s/issues/%d/comments", repo, n), obj{"body": "b"})
+	for f.s.Deliveries()[1].Code == 0 || f.s.Deliveries()[2].Code == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	release()
 	if diff := cmp.Diff([]string{"issue_comment.created", "issue_comment.created", "issues.opened"}, f.events(t)); diff != "" {
 		t.Error(diff)
 	}
