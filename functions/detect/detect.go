@@ -98,8 +98,6 @@ func (f *Function) Handle(_ context.Context, e cloudevents.Event) (domain.Outcom
 			return domain.Outcome{}, err
 		}
 		return later(kindForget, fmt.Sprint(p.InstallationID), reportPayload{InstallationID: p.InstallationID})
-	case events.TypeTick, events.TypeWorkDue:
-		return domain.Outcome{}, nil // the runner does what is due on its way out
 	}
 	return domain.Outcome{}, domain.Errorf(domain.Unsupported, "handle the event", "detect consumes no %s", e.Type())
 }

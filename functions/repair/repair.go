@@ -166,8 +166,6 @@ func (f *Function) Handle(ctx context.Context, e cloudevents.Event) (domain.Outc
 			return domain.Outcome{}, err
 		}
 		return f.handleComment(ctx, p)
-	case events.TypeWorkDue:
-		return domain.Outcome{}, nil // the runner does what is due on its way out
 	}
 	return domain.Outcome{}, domain.Errorf(domain.Unsupported, "handle the event", "repair consumes no %s", e.Type())
 }

@@ -88,7 +88,11 @@ func (r *Runner) Receive(ctx context.Context, e cloudevents.Event) error {
 	ctx, span := r.tracer.Start(ctx, r.fn.Name()+" "+e.Type(), trace.WithAttributes(attribute.String("event_id", e.ID())))
 	defer span.End()
 
-	err := r.handle(ctx, e)
+	var err error
+	// A tick and a wake-up have nothing to handle: what is due follows below.
+	if e.Type() != events.TypeTick && e.Type() != events.TypeWorkDue {
+		err = r.handle(ctx, e)
+	}
 	if err != nil {
 		span.RecordError(err)
 		r.log.ErrorContext(ctx, "event failed", observe.KeyEventID, e.ID(), "type", e.Type(), "kind", domain.KindOf(err), observe.KeyError, err)
