@@ -80,7 +80,7 @@ func yamlIntegers(b []byte) ([]Integer, error) {
 			v, ok := decimal(n.Value)
 			start, end, err := y.Scalar(n)
 			if ok && err == nil && n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) == 0 {
-				out = append(out, Integer{p, v, n.Line, start, end})
+				out = append(out, Integer{p, v, 1 + bytes.Count(b[:start], []byte("\n")), start, end})
 			}
 		}
 	}

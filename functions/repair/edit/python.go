@@ -375,7 +375,8 @@ func splitOps(tokens []Token, op string) [][]Token {
 // variable, an import.
 func Binds(tokens []Token, name string) bool {
 	tokens = code(tokens)
-	inDef := -1 // depth of a def's or lambda's parameters
+	inDef := -1 // depth of a def's parameters
+	read := 0   // tokens before it were searched for an assignment, in vain
 	for i, t := range tokens {
 		prev, next := "", ""
 		if i > 0 {
@@ -396,10 +397,14 @@ func Binds(tokens []Token, name string) bool {
 		switch {
 		case slices.Contains([]string{"def", "class", "as", "import", "for", "global", "nonlocal", "lambda"}, prev):
 			return true
-		case next == ":=" || next == "=" && t.Depth == 0:
+		case next == ":=" || next == "=" && t.Depth == 0 && prev != ":": // "x: int = 1" annotates
 			return true
-		case t.Depth == 0 && (next == "," || prev == ",") && assigned(tokens[i:]):
-			return true
+		case t.Depth == 0 && (next == "," || prev == ",") && i >= read:
+			n, yes := assigned(tokens[i:])
+			if yes {
+				return true
+			}
+			read = i + n
 		case inDef == t.Depth && (prev == "(" || prev == "," || prev == "*" || prev == "**"):
 			return true
 		}
@@ -408,17 +413,17 @@ func Binds(tokens []Token, name string) bool {
 }
 
 // assigned reports whether the statement goes on to a plain "=" or an "in" of a
-// for loop.
-func assigned(tokens []Token) bool {
-	for _, t := range tokens {
+// for loop, and how many tokens that took.
+func assigned(tokens []Token) (int, bool) {
+	for i, t := range tokens {
 		switch {
 		case t.Kind == Newline || t.Text == ":" || t.Text == ";" || t.Text == "(":
-			return false
+			return i, false
 		case t.Kind == Op && t.Text == "=" && t.Depth == 0, t.Kind == Name && t.Text == "in":
-			return true
+			return i, true
 		}
 	}
-	return false
+	return len(tokens), false
 }
 
 // SetupList finds the list literal of a setup() argument in setup.py and adds a

@@ -27,7 +27,7 @@ func ParseINI(b []byte) (*INI, error) {
 		return nil, err
 	}
 	f := &INI{b: b}
-	section := ""
+	section, seen := "", map[[2]string]bool{}
 	var cur *iniOption
 	for _, l := range Lines(b) {
 		text := strings.TrimSpace(l.Text)
@@ -51,7 +51,13 @@ func ParseINI(b []byte) (*INI, error) {
 			if at <= 0 || section == "" {
 				return nil, domain.Errorf(domain.Invalid, "parse the INI file", "line %d is no option of a section: %w", l.Number, ErrSyntax)
 			}
-			f.options = append(f.options, iniOption{section, strings.ToLower(strings.TrimSpace(l.Text[:at])), []Line{l}, l.Start + at + 1})
+			key := strings.ToLower(strings.TrimSpace(l.Text[:at]))
+			id := [2]string{section, key}
+			if seen[id] {
+				return nil, domain.Errorf(domain.Invalid, "parse the INI file", "line %d sets %q again: %w", l.Number, key, ErrSyntax)
+			}
+			seen[id] = true
+			f.options = append(f.options, iniOption{section, key, []Line{l}, l.Start + at + 1})
 			cur = &f.options[len(f.options)-1]
 		}
 	}

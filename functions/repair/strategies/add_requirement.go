@@ -155,6 +155,9 @@ func (p placer) requirement(module string) (req edit.Requirement, from string, e
 			}
 			from = e.path
 		}
+		if len(found) > 20 {
+			break
+		}
 	}
 	if len(found) == 1 && found[0].URL == "" {
 		r := found[0]

@@ -128,7 +128,10 @@ func (halveBatchSize) search(ctx context.Context, tree Tree, w *workflow, j *job
 	if err != nil {
 		return setting{}, err
 	}
-	b := &batchSearch{follower: follower{readFile: reading(ctx, tree), w: w, j: j, seen: map[string]bool{}}, paths: paths}
+	b := &batchSearch{follower: follower{readFile: reading(ctx, tree), w: w, j: j, seen: map[string]bool{}}, paths: map[string]bool{}}
+	for _, p := range paths {
+		b.paths[p] = true
+	}
 	b.visit = b.command
 	for i := range j.steps {
 		if failed == nil || failed == &j.steps[i] {
@@ -172,6 +175,9 @@ func (halveBatchSize) search(ctx context.Context, tree Tree, w *workflow, j *job
 
 // one is the only setting of all, or the refusal that says that it is ambiguous.
 func one(all []setting, where string) (setting, error) {
+	if len(all) > 100 {
+		return setting{}, refuse("%s holds more than 100 batch sizes", where)
+	}
 	var out []setting
 	for _, s := range all {
 		if !slices.ContainsFunc(out, func(o setting) bool { return o.path == s.path && o.Start == s.Start }) {
@@ -194,7 +200,7 @@ func one(all []setting, where string) (setting, error) {
 
 type batchSearch struct {
 	follower
-	paths   []string
+	paths   map[string]bool
 	looked  map[string]bool
 	direct  []setting // in the step's own commands and variables
 	configs []setting // in files that the step or its program names
@@ -235,16 +241,16 @@ func (b *batchSearch) command(words []word, file string, raw []byte, dir string,
 		}
 		p := join(dir, values[0])
 		switch ext := strings.ToLower(path.Ext(p)); {
-		case slices.Contains(configExtensions, ext) && slices.Contains(b.paths, p):
+		case slices.Contains(configExtensions, ext) && b.paths[p]:
 			b.named = append(b.named, p)
-		case ext == ".py" && slices.Contains(b.paths, p):
+		case ext == ".py" && b.paths[p]:
 			b.scripts = append(b.scripts, p)
 		}
 		if i > 0 && words[i-1].text == "-m" {
 			b.module(w.text, dir)
 		}
 	}
-	if len(words) > 1 && words[0].text == "dvc" && (words[1].text == "repro" || words[1].text == "exp") && slices.Contains(b.paths, join(dir, "params.yaml")) {
+	if len(words) > 1 && words[0].text == "dvc" && (words[1].text == "repro" || words[1].text == "exp") && b.paths[join(dir, "params.yaml")] {
 		b.named = append(b.named, join(dir, "params.yaml"))
 	}
 	for _, n := range numbers {
@@ -274,7 +280,7 @@ func (b *batchSearch) flagValue(raw []byte, at word, name, value string, numbers
 func (b *batchSearch) hydra(name, dir string) {
 	for _, folder := range []string{"conf", "config", "configs"} {
 		for _, ext := range []string{".yaml", ".yml"} {
-			if p := join(dir, path.Join(folder, strings.TrimSuffix(name, ext)+ext)); slices.Contains(b.paths, p) {
+			if p := join(dir, path.Join(folder, strings.TrimSuffix(name, ext)+ext)); b.paths[p] {
 				b.named = append(b.named, p)
 				return
 			}
@@ -287,7 +293,7 @@ func (b *batchSearch) module(name, dir string) {
 	base := strings.ReplaceAll(name, ".", "/")
 	for _, root := range []string{"", "src"} {
 		for _, p := range []string{base + ".py", base + "/__main__.py"} {
-			if p = join(dir, path.Join(root, p)); slices.Contains(b.paths, p) {
+			if p = join(dir, path.Join(root, p)); b.paths[p] {
 				b.scripts = append(b.scripts, p)
 			}
 		}
@@ -346,7 +352,7 @@ func (b *batchSearch) files() {
 				continue
 			}
 			for _, dir := range []string{"", path.Dir(scripts[k]), path.Dir(path.Dir(scripts[k]))} {
-				if p := join(dir, text); slices.Contains(b.paths, p) {
+				if p := join(dir, text); b.paths[p] {
 					b.configs = append(b.configs, b.config(p)...)
 					break
 				}
@@ -365,7 +371,7 @@ func (b *batchSearch) files() {
 			}
 			for _, dir := range []string{"", "src", path.Dir(scripts[k])} {
 				for _, c := range candidates {
-					if p := join(dir, c); slices.Contains(b.paths, p) && !slices.Contains(scripts, p) && len(scripts) < 40 {
+					if p := join(dir, c); b.paths[p] && !slices.Contains(scripts, p) && len(scripts) < 40 {
 						scripts = append(scripts, p)
 					}
 				}

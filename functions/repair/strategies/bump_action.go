@@ -125,7 +125,7 @@ func (s bumpAction) Plan(ctx context.Context, tree Tree, f domain.Finding) (doma
 		extra := changes{}
 		if _, err := s.bump(o, set, extra, &told, &more); err != nil {
 			if refusal, ok := errors.AsType[*domain.Refusal](err); ok {
-				notes = append(notes, fmt.Sprintf("%s is left as it is: %s", code(o.path), refusal.Reason))
+				notes = append(notes, fmt.Sprintf("%s is left as it is: %s", code(o.path), code(refusal.Reason)))
 				continue
 			}
 			return domain.Plan{}, err
@@ -235,8 +235,11 @@ var pinned = regexp.MustCompile(`matrix\.([A-Za-z0-9_.-]+)\s*==\s*'[^']*'`)
 // newer versions refuse. Legs of a matrix get it into their names where nothing
 // downloads them by it.
 func (w *workflow) uniqueNames(c changes, notes *[]string) error {
-	seen := map[string]int{}
-	for _, u := range w.uses() {
+	seen, uses := map[string]int{}, w.uses()
+	downloads := slices.ContainsFunc(uses, func(u use) bool {
+		return strings.Contains(u.action, "download") && strings.Contains(u.action, "artifact")
+	})
+	for _, u := range uses {
 		if u.action != "actions/upload-artifact" {
 			continue
 		}
@@ -257,7 +260,7 @@ func (w *workflow) uniqueNames(c changes, notes *[]string) error {
 		if known && len(missing) == 0 {
 			continue
 		}
-		if !known || node == nil || w.downloads() {
+		if !known || node == nil || downloads {
 			return refuse("each leg of the matrix of job %s uploads the artifact %q (line %d of %s), which newer versions refuse: its name has to differ by leg, and so what downloads it", u.job.key, name, u.node.Line, w.path)
 		}
 		suffix := ""
@@ -334,11 +337,4 @@ func (j *job) uncovered(name, condition string) (missing []string, known bool) {
 		}
 	}
 	return missing, true
-}
-
-// downloads reports whether a step of the workflow downloads artifacts.
-func (w *workflow) downloads() bool {
-	return slices.ContainsFunc(w.uses(), func(u use) bool {
-		return strings.Contains(u.action, "download") && strings.Contains(u.action, "artifact")
-	})
 }

@@ -89,7 +89,7 @@ func (s freeDiskSpace) Plan(ctx context.Context, tree Tree, f domain.Finding) (d
 	c := changes{w.path: {splice}}
 	return domain.Plan{
 		Strategy: s.ID(), Action: domain.ActionEdit,
-		Title:     fmt.Sprintf("Free disk space in job %s", j.key),
+		Title:     "Free disk space before the job's other steps",
 		Rationale: fmt.Sprintf("The runner's disk was full. GitHub's Ubuntu images carry many gigabytes of software; the job now begins by removing what nothing in it mentions: %s. All other steps stay as they are.", codes(paths)),
 		Risk:      domain.RiskLow, Edits: c.edits(),
 		Verify: "The job gets past the step that ran out of space.",

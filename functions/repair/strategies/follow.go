@@ -48,6 +48,10 @@ func (fo *follower) follow(s *step) bool {
 
 // action reads a local composite action.
 func (fo *follower) action(dir string) {
+	if fo.seen["uses "+dir] {
+		return
+	}
+	fo.seen["uses "+dir] = true
 	for _, name := range []string{"action.yml", "action.yaml"} {
 		p := path.Join(dir, name)
 		b, ok := fo.read(p)

@@ -100,7 +100,7 @@ func (s replaceNumpyAlias) Plan(ctx context.Context, tree Tree, f domain.Finding
 	}
 	looked := 0
 	for _, p := range nearest(paths, file) {
-		if p == file || path.Ext(p) != ".py" || vendored(p) {
+		if p == file || vendored(p) {
 			continue
 		}
 		if looked++; looked > maxPythonFiles {
@@ -296,7 +296,7 @@ func vendored(p string) bool {
 	return false
 }
 
-// nearest sorts paths so that those in the same directories as file come first.
+// nearest lists the Python files, sorted so that those in the same directories as file come first.
 func nearest(paths []string, file string) []string {
 	shared := func(p string) int {
 		n := 0
@@ -306,7 +306,11 @@ func nearest(paths []string, file string) []string {
 		}
 		return n
 	}
-	out := slices.Clone(paths)
-	slices.SortStableFunc(out, func(a, b string) int { return shared(b) - shared(a) })
+	out := slices.DeleteFunc(slices.Clone(paths), func(p string) bool { return path.Ext(p) != ".py" })
+	near := make(map[string]int, len(out))
+	for _, p := range out {
+		near[p] = shared(p)
+	}
+	slices.SortStableFunc(out, func(a, b string) int { return near[b] - near[a] })
 	return out
 }

@@ -67,7 +67,7 @@ var oldPythons = regexp.MustCompile(`\A(?:2\.\d+|3\.[0-6])(?:\.\d+)?\z`)
 
 // relabel replaces the label where it names a runner, in every job of the file.
 func (replaceRunnerImage) relabel(w *workflow, image, next string, c changes) (int, error) {
-	n := 0
+	n, uses := 0, w.uses()
 	for i := range w.jobs {
 		j := &w.jobs[i]
 		before := n
@@ -139,7 +139,7 @@ func (replaceRunnerImage) relabel(w *workflow, image, next string, c changes) (i
 			return 0, err
 		}
 		if strings.HasPrefix(image, "ubuntu-") {
-			for _, u := range w.uses() {
+			for _, u := range uses {
 				if u.job != j || u.action != "actions/setup-python" {
 					continue
 				}

@@ -1,6 +1,7 @@
 package strategies
 
 import (
+	"bytes"
 	"strings"
 
 	"github.com/mlops-bot/mlops-bot/functions/repair/edit"
@@ -123,7 +124,7 @@ func (l *shellLexer) word() (word, bool) {
 		c := l.text[l.at]
 		switch {
 		case l.has("${{"):
-			end := strings.Index(string(l.text[l.at:]), "}}")
+			end := bytes.Index(l.text[l.at:], []byte("}}"))
 			if end < 0 {
 				end = len(l.text) - l.at - 2
 			}

@@ -160,12 +160,17 @@ func matches(template, shown string) bool {
 // job finds the job that a finding names: by its key, its name, or the name that
 // a matrix leg gets from either. The error is a refusal.
 func (w *workflow) job(f domain.Finding) (*job, error) {
-	shown := f.Job
-	if caller, inner, ok := strings.Cut(shown, " / "); ok && w.lookup(caller) == nil {
-		shown = inner // a reusable workflow's job is shown behind its caller's
-	}
-	if j := w.lookup(shown); j != nil {
+	if j := w.lookup(f.Job); j != nil {
 		return j, nil
+	}
+	// A called workflow's job is shown behind its caller's.
+	if caller, inner, ok := strings.Cut(f.Job, " / "); ok {
+		if j := w.lookup(caller); j != nil {
+			return nil, refuse("job %q calls another workflow (%s), in which it failed", j.key, edit.Value(edit.Get(j.node, "uses")))
+		}
+		if j := w.lookup(inner); j != nil {
+			return j, nil
+		}
 	}
 	if f.Job == "" && len(w.jobs) == 1 {
 		return &w.jobs[0], nil
