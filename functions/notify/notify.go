@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
@@ -41,7 +42,15 @@ type Store interface {
 	// Told reports whether the audit log holds an entry of the action ActionTold
 	// with this incident as its object and key as its why.
 	Told(ctx context.Context, incidentID, key string) (bool, error)
+	AcquireLease(ctx context.Context, name, holder string, now time.Time, ttl time.Duration) (bool, error)
+	ReleaseLease(ctx context.Context, name, holder string) error
 }
+
+const (
+	// leaseTTL outlives the longest handler; turn is the wait for another's end.
+	leaseTTL = 330 * time.Second
+	turn     = time.Second
+)
 
 // Deps are what a Function needs.
 type Deps struct {
@@ -73,7 +82,7 @@ func New(d Deps) *Function {
 	}
 	f := &Function{deps: d, sent: map[string]*sentKeys{}}
 	for _, c := range d.Channels {
-		f.sent[c.Name()] = newSentKeys()
+		f.sent[c.Name()] = &sentKeys{}
 	}
 	return f
 }
@@ -176,8 +185,27 @@ func (f *Function) Work(ctx context.Context, w domain.Work) (domain.Outcome, err
 		f.deps.Log.WarnContext(ctx, "dropped a message: its channel is not configured any more", "channel", p.Channel, "incident_id", p.IncidentID)
 		return domain.Outcome{}, nil
 	}
-	c := f.deps.Channels[i]
+	// One message about an incident on a channel at a time, over all processes: two
+	// would both find no comment yet, or that nobody was told.
+	lease, holder := "notify/"+p.Channel+"/"+p.IncidentID, w.Lease
+	mine, err := f.deps.Store.AcquireLease(ctx, lease, holder, f.deps.Now(), leaseTTL)
+	if err != nil {
+		return domain.Outcome{}, fmt.Errorf("%s: %w", op, err)
+	}
+	if !mine {
+		return domain.Outcome{Again: f.deps.Now().Add(turn)}, nil
+	}
+	out, err := f.send(ctx, f.deps.Channels[i], p)
+	if err != nil {
+		return domain.Outcome{}, errors.Join(err, f.deps.Store.ReleaseLease(context.WithoutCancel(ctx), lease, holder))
+	}
+	out.Release = []domain.Lease{{Name: lease, Holder: holder}}
+	return out, nil
+}
 
+// send renders the state and tells it on the channel.
+func (f *Function) send(ctx context.Context, c Channel, p payload) (domain.Outcome, error) {
+	const op = "send the message"
 	m, key, repo, err := f.current(ctx, p, c.Sticky())
 	switch {
 	case errors.Is(err, domain.ErrNotFound):
@@ -189,13 +217,6 @@ func (f *Function) Work(ctx context.Context, w domain.Work) (domain.Outcome, err
 	key = p.Channel + ": " + key
 
 	if !c.Sticky() {
-		// One message of a channel at a time: two that announce the same state would
-		// both find that nobody was told yet.
-		keys := f.sent[p.Channel]
-		if err := keys.lock(ctx); err != nil {
-			return domain.Outcome{}, domain.Errorf(domain.Transient, op, "%w", err)
-		}
-		defer keys.unlock()
 		told, err := f.deps.Store.Told(ctx, p.IncidentID, key)
 		if err != nil {
 			return domain.Outcome{}, fmt.Errorf("%s: %w", op, err)
@@ -203,7 +224,7 @@ func (f *Function) Work(ctx context.Context, w domain.Work) (domain.Outcome, err
 		if told {
 			return domain.Outcome{}, nil
 		}
-		if keys.has(key) {
+		if f.sent[p.Channel].has(key) {
 			// It was sent, and then could not be recorded.
 			return f.outcome(p, m, key, "", repo), nil
 		}
@@ -278,34 +299,24 @@ func (f *Function) current(ctx context.Context, p payload, sticky bool) (Message
 	return m, key, inc.Repo, nil
 }
 
-// sentKeys remembers the last keys that a channel was told by this process, and
-// lets one caller at a time in.
+// sentKeys remembers the last keys that a channel was told by this process.
 type sentKeys struct {
-	turn chan struct{}
+	mu   sync.Mutex
 	last []string
 }
 
 // remembered is how many keys are kept.
 const remembered = 512
 
-func newSentKeys() *sentKeys {
-	return &sentKeys{turn: make(chan struct{}, 1)}
+func (s *sentKeys) has(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.last, key)
 }
-
-func (s *sentKeys) lock(ctx context.Context) error {
-	select {
-	case s.turn <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (s *sentKeys) unlock() { <-s.turn }
-
-func (s *sentKeys) has(key string) bool { return slices.Contains(s.last, key) }
 
 func (s *sentKeys) add(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.last = append(s.last, key); len(s.last) > remembered {
 		s.last = slices.Delete(s.last, 0, len(s.last)-remembered)
 	}

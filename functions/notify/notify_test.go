@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 
 // fakeStore holds the state, and what the runner would record.
 type fakeStore struct {
+	leases    map[string]string
 	mu        sync.Mutex
 	incidents map[string]domain.Incident
 	repairs   []domain.Repair
@@ -66,10 +68,35 @@ func (s *fakeStore) Told(_ context.Context, incidentID, key string) (bool, error
 	}), nil
 }
 
+// AcquireLease gives the lease to one holder at a time.
+func (s *fakeStore) AcquireLease(_ context.Context, name, holder string, _ time.Time, _ time.Duration) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h, held := s.leases[name]; held && h != holder {
+		return false, nil
+	}
+	if s.leases == nil {
+		s.leases = map[string]string{}
+	}
+	s.leases[name] = holder
+	return true, nil
+}
+
+// ReleaseLease gives it back.
+func (s *fakeStore) ReleaseLease(_ context.Context, name, _ string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.leases, name)
+	return nil
+}
+
 func (s *fakeStore) commit(out domain.Outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.audit = append(s.audit, out.Audit...)
+	for _, l := range out.Release {
+		delete(s.leases, l.Name)
+	}
 }
 
 func (s *fakeStore) set(inc domain.Incident, repairs ...domain.Repair) {
@@ -271,13 +298,17 @@ func TestEventsInQuickSuccessionCollapse(t *testing.T) {
 	b.store.set(oom(), stories()["verified"].repairs...)
 	slices.Reverse(work)
 	var wg sync.WaitGroup
-	for _, w := range work {
+	for i, w := range work {
+		w.Lease = strconv.Itoa(i)
 		wg.Go(func() {
-			out, err := b.Work(t.Context(), w)
-			if err != nil {
-				t.Error(err)
+			for again := true; again; {
+				out, err := b.Work(t.Context(), w)
+				if err != nil {
+					t.Error(err)
+				}
+				b.store.commit(out)
+				again = !out.Again.IsZero() // another one has the turn
 			}
-			b.store.commit(out)
 		})
 	}
 	wg.Wait()
