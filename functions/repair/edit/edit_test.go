@@ -115,7 +115,7 @@ func TestEditors(t *testing.T) {
 		"bound: not in the list":    {edit: below2, in: "d = ['numpydoc']", err: ErrNoPlace},
 
 		"setup.cfg: at the end":         {edit: cfgB, in: "[options]\ninstall_requires =\n    z\n    a\n\n[x]\ny = 1\n", want: "[options]\ninstall_requires =\n    z\n    a\n    b\n\n[x]\ny = 1\n"},
-		"setup.cfg: sorted, tabs":       {edit: cfgB, in: "[options]\ninstall_requires =\n\ta\n\t# on c\n\tc\n\td\n", want: "[options]\ninstall_requires =\n\ta\n\tb\n\t# on c\n\tc\n\td\n"},
+		"setup.cfg: sorted, tabs":       {edit: cfgB, in: "[options]\ninstall_requires =\n\ta\n\t# next\n\tc\n\td\n", want: "[options]\ninstall_requires =\n\ta\n\tb\n\t# next\n\tc\n\td\n"},
 		"setup.cfg: on the key's line":  {edit: cfgB, in: "[options]\ninstall_requires = a\n", want: "[options]\ninstall_requires =\n    a\n    b\n"},
 		"setup.cfg: from a file":        {edit: cfgB, in: "[options]\ninstall_requires = file: requirements.txt\n", err: ErrNoPlace},
 		"setup.cfg: in another section": {edit: cfgB, in: "[metadata]\ninstall_requires =\n    a\n", err: ErrNoPlace},

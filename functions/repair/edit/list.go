@@ -35,13 +35,13 @@ func (l list) names() []string {
 	return out
 }
 
-func (l list) find(name string) (item, Requirement, bool) {
+func (l list) find(name string) (item, bool) {
 	for _, it := range l.items {
 		if r, err := ParseRequirement(it.value); it.plain && err == nil && r.Name == name {
-			return it, r, true
+			return it, true
 		}
 	}
-	return item{}, Requirement{}, false
+	return item{}, false
 }
 
 // add inserts a requirement in the style of the list: at its sorted position
@@ -52,7 +52,7 @@ func (l list) add(b []byte, req string) ([]domain.Splice, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, _, ok := l.find(r.Name); ok {
+	if _, ok := l.find(r.Name); ok {
 		return nil, fmt.Errorf("%s: %w", r.Name, ErrPresent)
 	}
 	quote := `"`

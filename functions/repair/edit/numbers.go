@@ -67,7 +67,7 @@ func yamlIntegers(b []byte) ([]Integer, error) {
 	var out []Integer
 	var walk func(n *yaml.Node, p []string)
 	walk = func(n *yaml.Node, p []string) {
-		switch n.Kind {
+		switch n.Kind { //nolint:exhaustive // a parsed tree holds no other kinds, and aliases are not followed
 		case yaml.MappingNode:
 			for i := 0; i+1 < len(n.Content); i += 2 {
 				walk(n.Content[i+1], sub(p, n.Content[i].Value))

@@ -48,7 +48,7 @@ func ParseTOML(b []byte) (*TOML, error) {
 	var table []string
 	for p.NextExpression() {
 		e := p.Expression()
-		switch e.Kind {
+		switch e.Kind { //nolint:exhaustive // no other kinds stand at the top
 		case unstable.Table, unstable.ArrayTable:
 			key, start := tomlKey(e)
 			table = key
@@ -183,7 +183,7 @@ func (t *TOML) ConstrainInList(name, bound string, path ...string) ([]domain.Spl
 	if err != nil {
 		return nil, err
 	}
-	it, _, ok := l.find(name)
+	it, ok := l.find(name)
 	if !ok {
 		return nil, fmt.Errorf("%s is not in %s: %w", name, strings.Join(path, "."), ErrNoPlace)
 	}

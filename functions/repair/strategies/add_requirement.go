@@ -495,6 +495,7 @@ func (p placer) lists(i install) (out []manifest, reasons []string, err error) {
 			return nil, nil, devErr
 		}
 		out = append(out, named...)
+	case installPackages: // names on a command line are no list
 	case installTox:
 		b, readErr := p.ms.read(i.path)
 		if readErr != nil {
@@ -502,7 +503,8 @@ func (p placer) lists(i install) (out []manifest, reasons []string, err error) {
 		}
 		ini, iniErr := edit.ParseINI(b)
 		if iniErr != nil {
-			return nil, []string{i.path + " does not parse"}, nil
+			reasons = append(reasons, i.path+" does not parse")
+			break
 		}
 		deps, _ := ini.Values("testenv", "deps")
 		out = append(out, manifest{path: i.path, what: "deps", dev: true, reqs: requirements(deps),

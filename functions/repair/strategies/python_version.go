@@ -70,7 +70,7 @@ func (s quotePythonVersion) Plan(ctx context.Context, tree Tree, f domain.Findin
 func quoteVersions(w *workflow, written string, c changes) error {
 	var walk func(n *yaml.Node, key, quote string) error
 	walk = func(n *yaml.Node, key, quote string) error {
-		switch n.Kind {
+		switch n.Kind { //nolint:exhaustive // a parsed tree holds no other kinds, and aliases are not followed
 		case yaml.MappingNode:
 			for i := 0; i+1 < len(n.Content); i += 2 {
 				if err := walk(n.Content[i+1], n.Content[i].Value, `"`); err != nil {

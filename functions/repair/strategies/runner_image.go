@@ -159,7 +159,7 @@ func (w *workflow) otherMentions(j *job, image, next string, c changes) error {
 	label := regexp.MustCompile(`(^|[^A-Za-z0-9_.-])` + regexp.QuoteMeta(image) + `($|[^A-Za-z0-9_.-])`)
 	var walk func(n *yaml.Node, key string) error
 	walk = func(n *yaml.Node, key string) error {
-		switch n.Kind {
+		switch n.Kind { //nolint:exhaustive // a parsed tree holds no other kinds, and aliases are not followed
 		case yaml.MappingNode:
 			for i := 0; i+1 < len(n.Content); i += 2 {
 				if err := walk(n.Content[i+1], n.Content[i].Value); err != nil {
