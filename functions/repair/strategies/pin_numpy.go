@@ -67,6 +67,15 @@ func (s pinNumpy) Plan(ctx context.Context, tree Tree, f domain.Finding) (domain
 	if w == nil {
 		return domain.Plan{}, refuse("the finding does not say which workflow failed")
 	}
+	if m, splices, err := s.application(p, installs); err != nil {
+		return domain.Plan{}, err
+	} else if len(splices) > 0 {
+		c.add(m.path, splices...)
+		plan.Edits = c.edits()
+		plan.Rationale = fmt.Sprintf("%s was built for NumPy 1, and the job installed NumPy 2. %s, from which the job installs, now keeps NumPy below 2. The repository is no package that others install, so nobody else is bounded by it.", orCode(f.Fact("package"), "A compiled package"), m.title())
+		plan.Verify = "The compiled package loads, and the job passes."
+		return plan, nil
+	}
 	target := s.command(installs, w.path, edit.Normalize(f.Fact("package")))
 	if target == nil {
 		if len(opaque) > 0 {
@@ -87,6 +96,38 @@ func orCode(s, other string) string {
 		return other
 	}
 	return code(s)
+}
+
+// application bounds numpy in the requirements file that names it, where the
+// repository is no package: then the file says what runs, and not what users need.
+func (pinNumpy) application(p placer, installs []install) (manifest, []domain.Splice, error) {
+	for _, name := range []string{"setup.py", "setup.cfg", "pyproject.toml"} {
+		if slices.Contains(p.paths, name) {
+			return manifest{}, nil, nil
+		}
+	}
+	for _, i := range installs {
+		if i.kind != installFile || i.partial {
+			continue
+		}
+		lists, _, err := p.lists(i)
+		if err != nil {
+			return manifest{}, nil, err
+		}
+		for _, m := range lists {
+			if _, ok := m.find("numpy"); !ok || m.constrain == nil {
+				continue
+			}
+			splices, err := m.constrain("numpy", numpyBound)
+			switch {
+			case err == nil:
+				return m, splices, nil
+			case errors.Is(err, edit.ErrPresent):
+				return manifest{}, nil, refuse("numpy is bounded in %s already: %s", m.path, why(err))
+			}
+		}
+	}
+	return manifest{}, nil, nil
 }
 
 // command is the pip command to add the bound to: the one that names the package,

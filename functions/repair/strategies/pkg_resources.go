@@ -75,7 +75,8 @@ func (s replacePkgResources) Plan(ctx context.Context, tree Tree, f domain.Findi
 }
 
 // metadataInstead rewrites `pkg_resources.get_distribution("x").version` and
-// DistributionNotFound. Any other use is an error that wraps edit.ErrNoPlace.
+// DistributionNotFound, whether the module or these names are imported. Any other
+// use is an error that wraps edit.ErrNoPlace.
 func metadataInstead(b []byte) ([]domain.Splice, error) {
 	imports, err := edit.Imports(b)
 	if err != nil {
@@ -89,50 +90,75 @@ func metadataInstead(b []byte) ([]domain.Splice, error) {
 	none := func(line int, what string) ([]domain.Splice, error) {
 		return nil, fmt.Errorf("line %d %s: %w", line, what, edit.ErrNoPlace)
 	}
+	if slices.ContainsFunc(imports, func(i edit.Import) bool {
+		return i.As == "importlib" && i.Top() != "importlib" || slices.ContainsFunc(i.Names, func(n [2]string) bool { return n[1] == "importlib" })
+	}) {
+		return none(1, "knows another importlib")
+	}
 	var out []domain.Splice
-	skip := map[int]bool{} // offsets of names within the import
+	meaning := map[string]string{} // local names of what is replaced
+	within := map[int]int{}        // import statements: start and end
 	for _, i := range imports {
 		if i.Level != 0 || i.Top() != "pkg_resources" {
 			continue
 		}
-		if i.Module != "pkg_resources" || len(i.Names) > 0 || i.As != "pkg_resources" || string(b[i.Start:i.End]) != "import pkg_resources" {
+		_, twice := within[i.Start]
+		if i.Module != "pkg_resources" || twice {
 			return none(i.Line, "imports it in a form of its own")
 		}
-		if slices.ContainsFunc(imports, func(o edit.Import) bool {
-			return o.As == "importlib" && o.Module != "importlib.metadata" && o.Module != "importlib"
-		}) {
-			return none(i.Line, "stands beside another importlib")
+		if len(i.Names) == 0 {
+			if i.As != "pkg_resources" || string(b[i.Start:i.End]) != "import pkg_resources" {
+				return none(i.Line, "imports it in a form of its own")
+			}
+			meaning["pkg_resources"] = "pkg_resources"
 		}
-		out = append(out, domain.Splice{Start: i.Start, Old: "import pkg_resources", New: "import importlib.metadata"})
-		skip[i.Start+len("import ")] = true
+		for _, n := range i.Names {
+			if n[0] != "get_distribution" && n[0] != "DistributionNotFound" {
+				return none(i.Line, "imports another part of it")
+			}
+			meaning[n[1]] = n[0]
+		}
+		within[i.Start] = i.End
+		out = append(out, domain.Splice{Start: i.Start, Old: string(b[i.Start:i.End]), New: "import importlib.metadata"})
 	}
 	if len(out) == 0 {
 		return none(1, "speaks of it without an import")
 	}
+	skip := 0
 	for i, t := range tokens {
-		if t.Kind != edit.Name || t.Text != "pkg_resources" || skip[t.Start] {
+		if end, isImport := within[t.Start]; isImport {
+			skip = end
+		}
+		what := meaning[t.Text]
+		if t.Kind != edit.Name || what == "" || t.Start < skip || i > 0 && tokens[i-1].Text == "." {
 			continue
 		}
+		at := i // the token that names the function or the exception
+		if what == "pkg_resources" {
+			if at+2 >= len(tokens) || tokens[at+1].Text != "." {
+				return none(t.Line, "hands the module on")
+			}
+			at += 2
+			what = tokens[at].Text
+		}
 		text := func(k int) string {
-			if i+k < len(tokens) {
-				return tokens[i+k].Text
+			if at+k < len(tokens) {
+				return tokens[at+k].Text
 			}
 			return ""
 		}
-		switch {
-		case i > 0 && tokens[i-1].Text == ".":
-		case text(1) == "." && text(2) == "DistributionNotFound":
-			out = append(out, domain.Splice{Start: t.Start, Old: string(b[t.Start:tokens[i+2].End]), New: "importlib.metadata.PackageNotFoundError"})
-		case text(1) == "." && (text(2) == "get_distribution" || text(2) == "require") && text(3) == "(" && text(5) == ")":
-			if text(2) != "get_distribution" || text(6) != "." || text(7) != "version" || tokens[i+4].Kind != edit.String && text(4) != "__name__" && text(4) != "__package__" {
-				return none(t.Line, "asks for more than a version")
-			}
-			if requirementText := strings.Trim(text(4), `'"`); tokens[i+4].Kind == edit.String && !regexp.MustCompile(`\A[A-Za-z0-9._-]+\z`).MatchString(requirementText) {
-				return none(t.Line, "asks with a requirement, not a name")
+		switch what {
+		case "DistributionNotFound":
+			out = append(out, domain.Splice{Start: t.Start, Old: string(b[t.Start:tokens[at].End]), New: "importlib.metadata.PackageNotFoundError"})
+		case "get_distribution":
+			name := text(2)
+			literal := at+2 < len(tokens) && tokens[at+2].Kind == edit.String && regexp.MustCompile(`\A(?:"[A-Za-z0-9._-]+"|'[A-Za-z0-9._-]+')\z`).MatchString(name)
+			if text(1) != "(" || !literal && name != "__name__" && name != "__package__" || text(3) != ")" || text(4) != "." || text(5) != "version" {
+				return none(t.Line, "asks for more than the version of a package by its name")
 			}
 			out = append(out,
-				domain.Splice{Start: t.Start, Old: string(b[t.Start:tokens[i+2].End]), New: "importlib.metadata.version"},
-				domain.Splice{Start: tokens[i+5].End, Old: string(b[tokens[i+5].End:tokens[i+7].End])})
+				domain.Splice{Start: t.Start, Old: string(b[t.Start:tokens[at].End]), New: "importlib.metadata.version"},
+				domain.Splice{Start: tokens[at+3].End, Old: string(b[tokens[at+3].End:tokens[at+5].End])})
 		default:
 			return none(t.Line, "uses another part of it")
 		}

@@ -132,20 +132,7 @@ func (l *shellLexer) word() (word, bool) {
 			l.at += end + 2
 			continue
 		case l.has("$("):
-			depth, from := 0, l.at
-			for l.at < len(l.text) {
-				if l.text[l.at] == '(' {
-					depth++
-				} else if l.text[l.at] == ')' {
-					depth--
-					if depth == 0 {
-						l.at++
-						break
-					}
-				}
-				l.at++
-			}
-			b.Write(l.text[from:l.at])
+			l.substitution(&b)
 			continue
 		case c == '\\' && l.at+1 < len(l.text):
 			if l.text[l.at+1] != '\n' {
@@ -156,6 +143,10 @@ func (l *shellLexer) word() (word, bool) {
 		case c == '\'' || c == '"':
 			l.at++
 			for l.at < len(l.text) && l.text[l.at] != c {
+				if c == '"' && l.has("$(") { // quotes within are its own
+					l.substitution(&b)
+					continue
+				}
 				if c == '"' && l.text[l.at] == '\\' && l.at+1 < len(l.text) {
 					l.at++
 				}
@@ -171,6 +162,23 @@ func (l *shellLexer) word() (word, bool) {
 		l.at++
 	}
 	return l.done(start, b.String())
+}
+
+// substitution copies a command substitution whole.
+func (l *shellLexer) substitution(b *strings.Builder) {
+	depth, from := 0, l.at
+	for l.at < len(l.text) {
+		c := l.text[l.at]
+		l.at++
+		if c == '(' {
+			depth++
+		} else if c == ')' {
+			if depth--; depth == 0 {
+				break
+			}
+		}
+	}
+	b.Write(l.text[from:l.at])
 }
 
 func (l *shellLexer) done(start int, text string) (word, bool) {

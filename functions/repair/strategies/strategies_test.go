@@ -151,6 +151,7 @@ func TestCommands(t *testing.T) {
 		"v=$(a b; c \"d\") e":                    "v=$(a b; c \"d\")|e",
 		"cat <<EOF > f\nrm -rf /\nEOF\nnext":     "cat|>|f / next",
 		"cat <<-'E O'\nx\n":                      "cat",
+		"echo \"a $(jq \".x\" f) b\" c":          "echo|a $(jq \".x\" f) b|c",
 		"(cd a; b)":                              "cd|a / b",
 		"echo \"unfinished":                      "echo|unfinished",
 		"a >b 2>&1":                              "a|>|b|2|> / 1",
