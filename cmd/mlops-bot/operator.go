@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/mlops-bot/mlops-bot/functions/repair/strategies"
 	"github.com/mlops-bot/mlops-bot/shared/app"
 	"github.com/mlops-bot/mlops-bot/shared/config"
 	"github.com/mlops-bot/mlops-bot/shared/github"
@@ -43,7 +44,7 @@ func (v validateCommand) Run(c console) error {
 		if err != nil {
 			return err
 		}
-		p, err := policy.Parse(b)
+		p, err := policy.Parse(b, strategies.IDs()...)
 		if err != nil {
 			return fmt.Errorf("%s is invalid:\n%w", v.Policy, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/mlops-bot/mlops-bot/functions/repair/strategies"
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 	"github.com/mlops-bot/mlops-bot/shared/policy"
 )
@@ -107,7 +108,7 @@ func (f *Function) readPolicy(ctx context.Context, repo domain.Repo) (policy.Pol
 	case err != nil:
 		return policy.Policy{}, nil, fmt.Errorf("read the policy: %w", err)
 	}
-	p, err := policy.Parse(b)
+	p, err := policy.Parse(b, strategies.IDs()...)
 	if err != nil {
 		return policy.Policy{}, domain.Refuse(domain.RefusedBadPolicy, "%s is invalid, so the bot only observes until it is mended: %v", policyPath, err), nil
 	}

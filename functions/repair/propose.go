@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -223,8 +224,13 @@ func (f *Function) holds(ctx context.Context, r domain.Repair, sha string, files
 	}
 	for _, fl := range files {
 		got, err := tree.ReadFile(ctx, fl.Path)
-		if err != nil || !bytes.Equal(got, fl.Content) {
-			return false, nil //nolint:nilerr // a file that can't be read isn't the one we wrote
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, domain.ErrTooLarge) {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+		if !bytes.Equal(got, fl.Content) {
+			return false, nil
 		}
 	}
 	return true, nil

@@ -24,6 +24,7 @@ func main() {
 	defer stop()
 	for _, measure := range []func(context.Context, string, io.Writer) error{
 		diagnoses(*verbose),
+		repairs,
 	} {
 		if err := measure(ctx, *data, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "accuracy:", err)

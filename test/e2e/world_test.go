@@ -5,7 +5,11 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +21,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,14 +47,16 @@ const (
 // world is a stand-in for GitHub, a database, a receiver of messages, and a bot
 // that can be stopped and started again.
 type world struct {
-	t      testing.TB
-	forge  *standin.Server
-	dbURL  string
-	db     *store.Store // a second look at the database, for assertions
-	inbox  *inbox
-	key    string
-	once   sync.Once
-	offset atomic.Int64 // of the bot's clock
+	t     testing.TB
+	forge *standin.Server
+	dbURL string
+	db    *store.Store // a second look at the database, for assertions
+	inbox *inbox
+	key   string
+	once  sync.Once
+
+	installation int64
+	offset       atomic.Int64 // of the bot's clock
 }
 
 // now is the bot's clock, which tests can set forward; the stand-in's is real.
@@ -230,7 +237,7 @@ func (w *world) install() standin.Repo {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if _, err := w.forge.AddInstallation(standin.NewInstallation{Account: "octo-labs"}); err != nil {
+	if w.installation, err = w.forge.AddInstallation(standin.NewInstallation{Account: "octo-labs"}); err != nil {
 		w.t.Fatal(err)
 	}
 	return repo
@@ -275,6 +282,50 @@ func (w *world) repairs() []domain.Repair {
 		w.t.Fatal(err)
 	}
 	return list
+}
+
+// audited reports whether the audit log holds an action.
+func (w *world) audited(action string) bool {
+	list, err := w.db.Audit(w.t.Context(), store.Filter{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return slices.ContainsFunc(list, func(e store.AuditRecord) bool { return e.Action == action })
+}
+
+// completed is the delivery of the completed run.
+func (w *world) completed() standin.Delivery {
+	w.t.Helper()
+	for _, d := range w.forge.Deliveries() {
+		if d.Event == "workflow_run" && d.Action == "completed" {
+			return d
+		}
+	}
+	w.t.Fatal("no run completed")
+	return standin.Delivery{}
+}
+
+// deliver sends a delivery as GitHub does.
+func (w *world) deliver(b *bot, d standin.Delivery) {
+	w.t.Helper()
+	mac := hmac.New(sha256.New, []byte(w.forge.WebhookSecret()))
+	mac.Write(d.Payload)
+	req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, b.page+"/webhooks/github", bytes.NewReader(d.Payload))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-GitHub-Event", d.Event)
+	req.Header.Set("X-GitHub-Delivery", d.GUID)
+	req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		w.t.Fatalf("the delivery was answered %s", resp.Status)
+	}
 }
 
 // incident waits for the one incident.
