@@ -71,4 +71,4 @@ accuracy: ## Measure diagnoses and plans on real data (DATA=folder)
 
 .PHONY: bench
 bench: ## Run the benchmarks, each beside its baseline
-	go test -run '^$$' -bench . -benchmem ./functions/webhook ./functions/detect/... ./shared/store ./shared/app ./cmd/...
+	go test -run '^$$' -bench . -benchmem ./functions/webhook ./functions/detect/... ./shared/store ./test/e2e
