@@ -20,6 +20,7 @@ func apiChange() *Rule {
 			exc+`TypeError: (?P<symbol>[\w.<>]+)\(\) (?:got an unexpected keyword argument '(?P<argument>\w+)'|got multiple values for|takes (?:from )?\d+|missing \d+ required)`,
 			exc+`(?P<exception>TypeError): (?P<reason>.*(?:not allowed|no longer|removed|deprecated|unexpected|[Ee]xpected \S+ to be|not supported|does not support|invalid keyword|must be (?:real|str|a|an) ).*)`,
 			exc+`(?:\w+\.)*(?:\w*Error|\w*Exception|\w*Warning): .*(?:has been removed|have been removed|was removed in|is no longer supported|has been moved to)`,
+			exc+`(?P<exception>ValueError): Argument\(s\) not recognized: \{'(?P<argument>\w+)'`,
 			exc+`ModuleNotFoundError: No module named '(?P<module>\w+\.[\w.]+)'`,
 			exc+`(?P<class>openai)\.(?:lib\._old_api\.)?APIRemovedInV1: `,
 			exc+`(?P<class>pydantic\.errors)\.Pydantic(?:User|Import)Error: `,

@@ -19,6 +19,8 @@ func appTimeout() *Rule {
 			`(?:thrown: ")?Exceeded timeout of (?P<ms>\d+) ms for a (?:test|hook)`,
 			`Timeout of (?P<ms>\d+)ms exceeded`,
 			exc+`subprocess\.TimeoutExpired: Command .* timed out after (?P<seconds>[\d.]+) seconds`,
+			exc+`nbclient\.exceptions\.CellTimeoutError: `,
+			`^(?:[Ee]rror: |ERROR: )?(?i:timed out) (?:after (?P<seconds>\d+) ?s(?:ec(?:ond)?s?)? )?(?:while )?waiting for `,
 			`panic: test timed out after (?P<duration>\S+)`,
 			`\b(?:[Aa]ttempts?|[Rr]etries|tries)\b.{0,40}\b(?:failed|exhausted|exceeded)\b.*\btimed out\b`,
 			exc+`(?:playwright\.\S*|selenium\.\S*)?(?:TimeoutError|TimeoutException): (?:.*Timeout (?P<ms>\d+)ms exceeded)?`,
@@ -42,7 +44,7 @@ func appTimeout() *Rule {
 				m.Facts["test"] = test
 			}
 			t := m.textOf(w)
-			if strings.Contains(t, "[Errno 110]") {
+			if strings.Contains(t, "[Errno 110]") || strings.Contains(t, "ConnectionPool(") {
 				return false // the network's
 			}
 			if !strings.Contains(t, "playwright") && strings.Contains(t, "TimeoutError") && (sec == plain || sec == summary) && !tracebackNear(w) && sec != summary {

@@ -16,6 +16,7 @@ func checkpointMismatch() *Rule {
 			`^\s*(?:Missing|Unexpected) key\(s\) in state_dict: "(?P<key>[\w.]+)"`,
 			`You are trying to load a weight file containing \d+ layers`,
 			`Layer count mismatch when loading weights`,
+			exc+`ValueError: A total of \d+ objects could not be loaded\.`,
 			`UnpicklingError: Weights only load failed`,
 		),
 		Keys: []string{"key"},

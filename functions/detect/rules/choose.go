@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/mlops-bot/mlops-bot/functions/detect/logs"
+	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
 
 // Context is what Choose knows about a log besides the matches.
@@ -70,11 +71,15 @@ func Choose(matches []Match, c Context) ([]Match, []Reason) {
 			return 3
 		}
 	}
+	over := overcome(kept, c)
 	weak := func(m Match) int {
-		if m.Weak || survived(m, c) {
-			return 1
+		switch {
+		case named(m, c):
+			return 0
+		case m.Weak || survived(m, c) || over(m):
+			return 2
 		}
-		return 0
+		return 1
 	}
 	slices.SortStableFunc(kept, func(a, b Match) int {
 		return cmp.Or(
@@ -109,6 +114,61 @@ func survived(m Match, c Context) bool {
 	}
 	s := c.Segments[m.Segment]
 	return s.State == logs.Failed && s.ExitLine > 0 && s.ExitLine-m.LastLine > farFromExit
+}
+
+// named tells of the one finding that a script's exit code speaks of: a shell
+// ends with 127 where the last command was not there.
+func named(m Match, c Context) bool {
+	if m.Weak || m.Rule.Category != "missing-executable" || m.Segment < 0 || m.Segment >= len(c.Segments) {
+		return false
+	}
+	s := c.Segments[m.Segment]
+	return s.State == logs.Failed && s.ExitCode == 127 && s.ExitLine-m.LastLine <= 3
+}
+
+// overcome returns what tells of a match that the program got over, since it
+// went on to fail in another way: an exception that was logged before another
+// one was raised, and a check or an outage before a test report. Memory, disk and the
+// runner are never got over: what fails behind those fails because of them.
+func overcome(matches []Match, c Context) func(Match) bool {
+	type last struct{ exception, raised, report int }
+	ends := map[int]last{}
+	for _, m := range matches {
+		if m.Weak || survived(m, c) {
+			continue
+		}
+		l := ends[m.Segment]
+		if !m.Tested {
+			l.exception = max(l.exception, m.Exception)
+			if m.Exception > 0 {
+				l.raised = max(l.raised, m.LastLine)
+			}
+		} else if m.Rule.Category == "test-failure" {
+			l.report = max(l.report, m.Line)
+		}
+		ends[m.Segment] = l
+	}
+	return func(m Match) bool {
+		if m.Tested || m.Rule.Rank >= RankResource {
+			return false
+		}
+		l := ends[m.Segment]
+		if m.Exception > 0 {
+			return l.exception > m.Exception
+		}
+		switch m.Rule.Category {
+		case "type-check", "lint", "format":
+			return l.report > m.LastLine
+		case "file-permission":
+			return l.raised > m.LastLine
+		}
+		if m.Rule.Remedy != domain.RemedyRetry {
+			return false
+		}
+		// What is said about the network right behind the exception that ended the
+		// program is its tidying up.
+		return l.report > m.LastLine || l.raised > 0 && m.Line > l.raised && m.Line-l.raised <= farFromExit
+	}
 }
 
 // position orders matches of one segment and rank.

@@ -15,6 +15,7 @@ func compileError() *Rule {
 		Patterns: patterns(
 			`^(?P<file>\S+\.(?:c|cc|cpp|cxx|cu|cuh|h|hpp|m|mm|swift|kt|kts)):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: `,
 			`^(?P<file>\S+\.(?:c|cc|cpp|cxx|cu|h|hpp|cs))\((?P<line>\d+)(?:,\d+)?\): error (?:C|CS)\d+`,
+			`^(?P<file>\S+\.cuh?)\((?P<line>\d+)\): (?:catastrophic )?error(?: #\S+)?: `,
 			`^(?:e: )?(?:file://)?(?P<file>\S+\.(?:java|scala|kt)):(?P<line>\d+):(?:\d+:?)? error: `,
 			`^e: (?:file://)?(?P<file>\S+\.kts?):(?P<line>\d+)`,
 			`^error\[E\d{4}\]: `,

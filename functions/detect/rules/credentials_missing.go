@@ -29,6 +29,7 @@ func credentialsMissing() *Rule {
 			`fatal: could not read Username for '(?P<name>[^']+)'`,
 			`(?i:error|fatal|exception|failed|missing)\b.*\b(?P<name>`+sensitiveName+`)\b.{0,30}(?:environment variable|is not set|not set\b|is required but not set|must be set|not found in environment)`,
 			`^(?:(?i:error): )?(?:[Tt]he )?(?:[Ee]nvironment variable |[Ss]ecret |env var )['"\x60]?(?P<name>`+sensitiveName+`)['"\x60]? (?:is not set|is required|must be set|not set|is missing)`,
+			`Login failed with Error: .*Not all values are present`,
 			`(?i:azure|azuread|login).*credentials were not provided`,
 		),
 		Keys: []string{"name"},

@@ -15,6 +15,7 @@ func cudaDriverMismatch() *Rule {
 			exc+`(?:\w+\.)*\w*Error: The NVIDIA driver on your system is too old \(found version (?P<driver>\d+)\)`,
 			exc+`(?:\w+\.)*\w*Error: .*(?:CUDNN_STATUS_NOT_INITIALIZED|CUBLAS_STATUS_NOT_INITIALIZED)`,
 			`the provided PTX was compiled with an unsupported toolchain`,
+			`Loaded runtime CuDNN library: (?P<runtime>[\d.]+) but source was compiled with: [\d.]+`,
 			exc+`(?:\w+\.)*\w*Error: cuDNN version incompatibility`,
 			exc+`(?:ImportError|OSError): (?P<runtime>lib(?:cudnn|cublas|cudart|cusparse|nccl|nvrtc)[\w.-]*): cannot open shared object file`,
 			`Driver/library version mismatch`,

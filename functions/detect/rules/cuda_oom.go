@@ -1,6 +1,10 @@
 package rules
 
-import "github.com/mlops-bot/mlops-bot/shared/domain"
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
 
 func cudaOOM() *Rule {
 	return &Rule{
@@ -17,10 +21,13 @@ func cudaOOM() *Rule {
 			`RESOURCE_EXHAUSTED: (?:XLA:\S+ )?Out of memory (?:while trying to allocate|allocating) (?P<asked_bytes>\d+) bytes`,
 			`cudaErrorMemoryAllocation: out of memory`,
 			`CUDA_ERROR_OUT_OF_MEMORY: out of memory`,
+			exc+`ValueError: No available memory for the cache blocks\.`,
 		),
 		Keys: nil,
 		Refine: func(w *Window, m *Match) bool {
 			sizeFact(m, "asked_bytes")
+			// TensorFlow's kernels report before the exception says where.
+			m.Weak = strings.Contains(m.textOf(w), "OP_REQUIRES failed") || w.answered()
 			// torch's sentence may be wrapped over the next lines.
 			for i := 0; i <= 2; i++ {
 				t, ok := w.Text(i)

@@ -12,6 +12,7 @@ func dataDownloadFailed() *Rule {
 		FactNames: []string{"url"},
 		Patterns: patterns(
 			`(?:NonMatchingChecksumError|ExpectedMoreDownloadedFiles\w*): ?(?P<url>https?://\S+)?`,
+			exc+`RuntimeError: Error downloading \S+$`,
 			exc+`RuntimeError: (?:Dataset|File) not found or corrupted`,
 			`(?:SHA256|MD5|SHA1|[Hh]ash) hash of downloaded file .* does not match the known hash`,
 			`^.{0,40}(?i:error|failed).{0,40}[Dd]ataset download failed`,

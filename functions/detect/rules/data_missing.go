@@ -22,6 +22,8 @@ func dataMissing() *Rule {
 			exc+`FileNotFoundError: (?:\[Errno 2\] )?(?:No such file or directory: |.*?[:\s])['"]?(?P<path>[^'"\s]+)['"]?`,
 			`\(NoSuchKey\)|\bNoSuchKey: |The specified key does not exist`,
 			`\(NoSuchBucket\)|\bNoSuchBucket: `,
+			`An error occurred \(404\) when calling the HeadObject operation`,
+			`storage\.googleapis\.com/.*The specified bucket does not exist`,
 			`ERROR: failed to pull data from the cloud`,
 			`No such object: (?P<path>\S+)`,
 			`ERROR: unexpected error - .*missing-files`,

@@ -13,6 +13,7 @@ func dataSchema() *Rule {
 		FactNames: []string{"column", "table"},
 		Patterns: patterns(
 			exc+`KeyError: "?(?:\['(?P<column>[^']+)'.*\] not in index|None of \[.*\] are in the \[columns\])`,
+			exc+`KeyError: "\['(?P<column>[^']+)'.*\] not found in axis"`,
 			exc+`pandera\.errors\.SchemaErrors?: ?(?:.*column '(?P<column>[^']+)')?`,
 			exc+`pandas\.errors\.ParserError: `,
 			exc+`ValueError: could not convert string to float: '?(?P<column>)`,
@@ -36,6 +37,9 @@ func dataSchema() *Rule {
 				return true
 			}
 			// Any dictionary raises KeyError: only what pandas raised is a column.
+			if w.caused() {
+				return false // pandas raises it again, nearer to who asked for the column
+			}
 			for _, f := range w.traceback() {
 				if o, pkg := whose(f.File); o == dependency && (pkg == "pandas" || pkg == "polars" || pkg == "datasets") {
 					return true

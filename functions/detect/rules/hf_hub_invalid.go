@@ -13,6 +13,7 @@ func hfHubInvalid() *Rule {
 		Patterns: patterns(
 			`(?:400|413|422) Client Error.*https://(?:[\w-]+\.)*huggingface\.co/api/(?:models|datasets|spaces)/(?P<repo>[\w.-]+/[\w.-]+)`,
 			exc+`ValueError: Invalid metadata in README\.md`,
+			`^Invalid metadata in README\.md\.$`,
 		),
 		Keys: []string{"repo"},
 	}

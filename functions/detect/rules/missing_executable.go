@@ -17,6 +17,7 @@ func missingExecutable() *Rule {
 			`^(?:make|bash|sh|zsh)(?:\[\d+\])?: (?:\d+: )?(?P<command>[\w.+-]+): (?:[Cc]ommand )?not found`,
 			`^(?:/bin/)?(?:sh|dash|bash): (?:line )?\d+: (?P<command>[\w./+-]+): not found`,
 			`/(?:bash|sh|[\w-]+\.sh): \d+: (?P<command>[\w./+-]+): not found`,
+			`^make(?:\[\d+\])?: (?P<command>[\w.+-]+): No such file or directory$`,
 			"Executable `(?P<command>[\\w.+-]+)` not found",
 			`exec: "(?P<command>[^"]+)": executable file not found in`,
 			`[Uu]nable to locate executable file: (?P<command>[\w.+-]+)`,

@@ -52,7 +52,7 @@ func missingModule() *Rule {
 				}
 			}
 			// try: import a … except ImportError: import b
-			m.Weak = w.handled()
+			m.Weak = w.handled() || w.answered()
 			return thirdPartyModule(name, frames)
 		},
 	}

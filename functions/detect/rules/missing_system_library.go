@@ -25,6 +25,7 @@ func missingSystemLibrary() *Rule {
 			`Error: (?P<library>pg_config|mysql_config|gdal-config|llvm-config) executable not found`,
 			`No package '(?P<library>[\w.+-]+)' found$`,
 			exc+`OSError: (?P<library>sndfile|cairo|magic) library not found`,
+			exc+`OSError: (?:cannot load library|no library called) ['"](?P<library>[\w.+-]+)['"]`,
 		),
 		Keys: []string{"library", "package"},
 		Refine: func(_ *Window, m *Match) bool {

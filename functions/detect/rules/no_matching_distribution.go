@@ -18,12 +18,30 @@ func noMatchingDistribution() *Rule {
 			`[Bb]ecause (?P<package>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])? was not found in the package registry`,
 			`[Bb]ecause there (?:are no versions|is no version) of (?P<package>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?(?P<constraint>\S*)`,
 			`[Bb]ecause (?P<package>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?(?P<constraint>\S*) has no (?:wheels|source distribution)`,
+			`Unable to find installation candidates for (?P<package>[A-Za-z0-9][\w.-]*) \((?P<version>[^)]+)\)`,
+			"error: [Dd]istribution `(?P<package>[A-Za-z0-9][\\w.-]*)(?P<constraint>==[^\\s`]+)[^`]*` can't be installed because it doesn't have a source distribution or wheel",
 			`PackagesNotFoundError: The following packages are (?:not available from current channels|missing)`,
 			`Because \S+ depends on (?P<package>[A-Za-z0-9][\w.-]*) \((?P<constraint>[^)]*)\) which doesn't match any versions`,
 		),
 		Keys: []string{"package", "constraint"},
 		Refine: func(w *Window, m *Match) bool {
-			m.Facts["constraint"] = strings.TrimSpace(m.Facts["constraint"])
+			if v := m.Facts["version"]; v != "" {
+				delete(m.Facts, "version")
+				m.Facts["constraint"] = "==" + v
+			}
+			if strings.Contains(m.textOf(w), "PackagesNotFoundError") {
+				for i := 1; i <= 4; i++ {
+					if t, ok := w.Text(i); ok {
+						if s := condaSpec.FindStringSubmatch(t); s != nil {
+							m.Facts["package"], m.Facts["constraint"] = s[1], s[2]
+							break
+						}
+					}
+				}
+			}
+			// What follows a semicolon says where a requirement counts.
+			constraint, _, _ := strings.Cut(m.Facts["constraint"], ";")
+			m.Facts["constraint"] = strings.TrimSpace(constraint)
 			if v := m.Facts["available"]; v != "" && v != "none" {
 				// The newest ones tell enough.
 				if list := strings.Split(v, ", "); len(list) > 12 {
@@ -44,5 +62,8 @@ func noMatchingDistribution() *Rule {
 		},
 	}
 }
+
+// condaSpec is one of the packages that conda lists.
+var condaSpec = re(`^\s*- (?:[\w.-]+::)?([A-Za-z0-9][\w.-]*?)(?: ?([=<>!~].*))?$`)
 
 var networkTrouble = re(`after connection broken by|Failed to establish a new connection|Temporary failure in name resolution|Could not fetch URL|Max retries exceeded with url`)

@@ -16,7 +16,8 @@ func oomKilled() *Rule {
 			exc+`(?:\w+\.)*_?(?:Array)?MemoryError(?:: (?:Unable to allocate (?P<asked_bytes>[\d.]+ [KMGT]?i?B))?.*)?$`,
 			`: line \d+: +\d+ Killed\b`,
 			`\b[Oo]ut of memory: Killed process \d+`,
-			`\boom-kill(?:er|:)|\bOOMKilled\b`,
+			`\boom-kill(?:er|:)|\bOOMKilled\b|\boom_kill event\b`,
+			`^make(?:\[\d+\])?: \*\*\* \[[^\]]+\] Killed$`,
 			`(?:OSError|BlockingIOError|RuntimeError|ERROR|fatal|fork)\b.*: (?:\[Errno 12\] )?[Cc]annot allocate memory`,
 			`what\(\): +std::bad_alloc|terminate called after throwing an instance of 'std::bad_alloc'`,
 			`JavaScript heap out of memory`,
@@ -41,19 +42,42 @@ func oomKilled() *Rule {
 					code = s[1]
 				}
 			}
+			if made137(w) {
+				code = "137"
+			}
 			if code != "" {
 				m.Facts["exit_code"] = code
 			}
 			switch {
+			case strings.Contains(t, "MemoryError"):
+				m.Weak = w.answered()
 			case strings.Contains(t, "SIGKILL: 9"):
 				m.Weak = true
-			case strings.HasSuffix(t, "Killed") && !strings.Contains(t, ": line "):
+			case strings.Contains(t, ": line ") && strings.Contains(t, " Killed"):
+				// A script may end a helper of its own; the kernel's victim is what the
+				// step's exit code or make's speaks of.
+				m.Weak = code != "" && code != "137"
+			case strings.HasSuffix(t, "Killed") && !strings.HasPrefix(t, "make"):
 				// The word alone proves nothing: a program may print it.
 				return code == "137"
 			}
 			return true
 		},
 	}
+}
+
+// made137 tells whether make or a script reports the killed command's code.
+func made137(w *Window) bool {
+	for i := 1; i <= 8; i++ {
+		t, ok := w.Text(i)
+		if !ok {
+			return false
+		}
+		if strings.Contains(t, "Error 137") || strings.Contains(t, "code 137") || strings.Contains(t, "status 137") {
+			return true
+		}
+	}
+	return false
 }
 
 var exitCode = re(`(?:Process completed with exit code|exited with(?: code)?|exit(?: status| code)?:?) (\d{1,3})\b`)

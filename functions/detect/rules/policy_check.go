@@ -18,6 +18,7 @@ func policyCheck() *Rule {
 			`\b[Nn]o (?:changes? to|entry in|update to) (?:the )?(?:changelog|Changelog|CHANGELOG|ChangeLog)\b`,
 			`^✖\s+(?:subject may not be empty|type may not be empty|type must be one of|header must not be|body's lines)`,
 			`^(?:Error|ERROR|##\[error\])?.*(?:commit|Commit).*(?:missing|lacks|without) (?:a )?Signed-off-by`,
+			`^(?:[Cc]ommit [0-9a-f]{6,40} )is missing (?:a |the )?Signed-off-by`,
 			`No release type found in pull request title`,
 			`(?i)^(?:error|failed)\b.*licen[cs]e header`,
 			`(?i)^(?:error:? )?.*\b(?:pull request|PR) (?:must|should|needs to) have (?:at least|exactly|one|a).*\blabels?\b`,
@@ -41,4 +42,4 @@ func policyCheck() *Rule {
 	}
 }
 
-var policyFailed = re(`^(?:error|fail|✖|×|❌|no release type)`)
+var policyFailed = re(`^(?:error|fail|✖|×|❌|no release type|commit [0-9a-f]{6,40} is missing)`)

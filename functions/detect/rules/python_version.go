@@ -12,6 +12,7 @@ func pythonVersionRule() *Rule {
 			`Package '?(?P<package>[\w.-]+)'? requires a different Python: (?P<version>\d[\w.]*) not in '(?P<required>[^']+)'`,
 			`[Tt]he version '(?P<version>[^']+)' with architecture '[^']+' was not found`,
 			`\bVersion (?P<version>\d[\w.*-]*) with arch \S+ not found`,
+			`currently activated Python version (?P<version>\d[\w.]*) is not supported by the project \((?P<required>[^)]+)\)`,
 			`Current Python version \((?P<version>\d[\w.]*)\) is not allowed by the project \((?P<required>[^)]+)\)`,
 			`[Cc]urrent project's Python requirement \((?P<required>[^)]+)\) is not compatible with some of the required packages`,
 			`supported Python range \((?P<required>[^)]+)\) is not compatible with some of the required packages`,

@@ -111,6 +111,9 @@ type Match struct {
 	Count int
 	// LastLine is the line of the last of them.
 	LastLine int
+	// Exception counts the plain tracebacks of the log that are not links of one
+	// chain: the one that the last of the lines ends, 0 where it ends none.
+	Exception int
 }
 
 // maxFact is the length of a fact in bytes.

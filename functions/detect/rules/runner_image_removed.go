@@ -13,7 +13,7 @@ func runnerImageRemoved() *Rule {
 		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner + 5, Confidence: 0.97,
 		FactNames: []string{"image"},
 		Patterns: patterns(
-			`This is a scheduled (?P<image>(?i:ubuntu|macos|windows)[ -][\w.]+)(?: LTS)?(?: runner)? brownout`,
+			`This is a scheduled (?P<image>(?i:ubuntu|macos|windows(?: server)?)[ -][\w.]+)(?: LTS)?(?: runner)? brownout`,
 			`The (?P<image>(?i:ubuntu|macos|windows)[ -][\w.]+)(?: based)? runner images? (?:are now retired|(?:has been|is now|is) (?:removed|retired|unsupported|no longer))`,
 			`The configuration '(?P<image>(?:ubuntu|macos|windows)-[\w.]+?)-us-default' is not supported`,
 			`No runner matching the specified labels(?: was found)?:? ?(?P<image>[\w.-]*)`,
@@ -21,7 +21,7 @@ func runnerImageRemoved() *Rule {
 		Keys: []string{"image"},
 		Refine: func(_ *Window, m *Match) bool {
 			if image := m.Facts["image"]; image != "" {
-				m.Facts["image"] = strings.ToLower(strings.ReplaceAll(image, " ", "-"))
+				m.Facts["image"] = strings.Replace(strings.ToLower(strings.ReplaceAll(image, " ", "-")), "windows-server-", "windows-", 1)
 			}
 			return true
 		},

@@ -67,6 +67,7 @@ type Scanner struct {
 	section section
 	test    string
 	segment int
+	raised  raised
 	python  map[string]string // by job
 	tried   []int             // by rule
 	refined []int             // by rule
@@ -99,6 +100,7 @@ func (c *Catalogue) NewScanner() *Scanner {
 func (s *Scanner) Add(l logs.Line) {
 	if l.Segment != s.segment {
 		s.segment, s.section, s.test = l.Segment, plain, ""
+		s.raised.end()
 	}
 	e := &s.ring[s.count%len(s.ring)]
 	e.text = append(e.text[:0], l.Text...)
@@ -123,6 +125,7 @@ func (s *Scanner) Add(l logs.Line) {
 		}
 	}
 	e.section, e.test = s.section, s.test
+	e.source, e.exception = s.raised.next(l.Text)
 	s.count++
 	if s.count-s.done > after {
 		s.evaluate(s.done)
@@ -171,6 +174,10 @@ func (s *Scanner) evaluate(seq int) {
 	}
 	slices.Sort(e.patterns)
 	text := limit(e.text)
+	level := spokenLevel(text)
+	if level == remark || e.source || reported(e.section) && (text[0] == '>' || text[0] == ' ') {
+		return // the program goes on, or the line is code that names an error
+	}
 	matched := -1
 	for _, i := range e.patterns {
 		p := &s.c.patterns[i]
@@ -179,11 +186,11 @@ func (s *Scanner) evaluate(seq int) {
 		}
 		s.tried[p.rule] += len(text)
 		at := p.re.FindSubmatchIndex(text)
-		if at == nil {
+		if at == nil || e.level != logs.Error && quoted(text, at[0]) {
 			continue
 		}
 		r := s.c.rules[p.rule]
-		m := Match{Rule: r, Line: e.number, EndLine: e.number, Segment: e.segment, Count: 1, Tested: e.section != plain, Facts: map[string]string{}}
+		m := Match{Rule: r, Line: e.number, EndLine: e.number, Segment: e.segment, Count: 1, Tested: e.section != plain, Exception: e.exception, Facts: map[string]string{}}
 		for g, name := range p.names {
 			if name != "" && at[2*g] >= 0 && at[2*g+1] > at[2*g] && m.Facts[name] == "" {
 				m.Facts[name] = string(text[at[2*g]:at[2*g+1]])
@@ -197,6 +204,7 @@ func (s *Scanner) evaluate(seq int) {
 		if r.Refine != nil && !r.Refine(&Window{s: s, at: seq, Python: s.python[e.job]}, &m) {
 			continue
 		}
+		m.Weak = m.Weak || level == warning
 		s.keep(m, e)
 		matched = p.rule
 	}
@@ -217,7 +225,7 @@ func (s *Scanner) keep(m Match, e *entry) {
 	key := matchKey{m.Rule, m.Segment, b.String()}
 	if i, ok := s.index[key]; ok && s.matches[i].Weak == m.Weak {
 		s.matches[i].Count++
-		s.matches[i].LastLine = m.Line
+		s.matches[i].LastLine, s.matches[i].Exception = m.Line, m.Exception
 		return
 	}
 	group := ruleKey{m.Rule, m.Segment}

@@ -14,6 +14,7 @@ func syntaxError() *Rule {
 		FactNames: []string{"file", "line"},
 		Patterns: patterns(
 			exc+`(?:SyntaxError|IndentationError|TabError): .+`,
+			`^error: cannot format (?P<file>[^:]+): Cannot parse(?: for target version [\w. ]+)?: (?P<line>\d+):`,
 			`^(?:yaml\.scanner\.ScannerError: )?mapping values are not allowed (?:in this context|here)`,
 			`yaml\.(?:scanner\.ScannerError|parser\.ParserError): while (?:scanning|parsing) a`,
 			`^(?P<file>\S+): line (?P<line>\d+): syntax error`,

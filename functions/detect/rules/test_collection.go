@@ -15,6 +15,7 @@ func testCollection() *Rule {
 		Patterns: patterns(
 			`^E {2,}[\w.]+(?:Error|Exception|Failure)\b.*`,
 			`^!+ Interrupted: \d+ errors? during collection !+`,
+			`^import file mismatch:$`,
 			`^\s*● Test suite failed to run`,
 			`^ERROR: file or directory not found: (?P<file>\S+)`,
 		),

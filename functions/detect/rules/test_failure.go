@@ -17,7 +17,7 @@ func testFailure() *Rule {
 			`^(?P<assertion>AssertionError\b.*)`,
 			`^(?P<assertion>(?:\w+\.)*\w*(?:Error|Exception|Failure): .+)`,
 			`^FAILED (?P<tests>[\w./-]+\.py::\S.*?)(?: - (?P<assertion>.+))?$`,
-			`^\s{0,4}● (?P<tests>.+ › .+)$`,
+			`^\s{0,4}● (?P<tests>\S.*)$`,
 			`^\s*--- FAIL: (?P<tests>\S+) \(`,
 			`^test (?P<tests>\S+) \.\.\. FAILED$`,
 			`^thread '(?P<tests>[^']+)' (?:\(\d+\) )?panicked at`,
@@ -37,7 +37,7 @@ func testFailure() *Rule {
 				}
 				m.Facts["tests"] = test
 			case strings.HasPrefix(strings.TrimSpace(t), "●"):
-				return true
+				return strings.Contains(t, " › ") || thrown(w)
 			case strings.HasPrefix(strings.TrimSpace(t), "--- FAIL"), strings.HasPrefix(t, "test "), strings.HasPrefix(t, "thread "):
 				return true
 			default:
@@ -53,6 +53,22 @@ func testFailure() *Rule {
 			return true
 		},
 	}
+}
+
+// thrown tells whether a JavaScript runner shows under a test's name what failed
+// in it. Suites and the console's output have headings of the same shape.
+func thrown(w *Window) bool {
+	for i := 1; i <= 12; i++ {
+		t, ok := w.Text(i)
+		if !ok || strings.Contains(t, "● ") {
+			return false
+		}
+		t = strings.TrimSpace(t)
+		if strings.HasPrefix(t, "expect(") || strings.HasPrefix(t, "thrown:") {
+			return true
+		}
+	}
+	return false
 }
 
 // continued tells whether the match is not the first line of pytest's "E" block.

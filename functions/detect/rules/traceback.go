@@ -131,6 +131,30 @@ func (w *Window) handled() bool {
 	return false
 }
 
+// caused tells whether the same exception is raised anew as the next link of the
+// chain, where the log shows it.
+func (w *Window) caused() bool {
+	t, ok := w.Text(0)
+	if !ok {
+		return false
+	}
+	chain := false
+	for i := 1; i <= after; i++ {
+		next, ok := w.Text(i)
+		switch {
+		case !ok:
+			return false
+		case strings.HasPrefix(next, "The above exception was the direct cause"):
+			chain = true
+		case chain && next == t:
+			return true
+		case !chain && (i > 4 || strings.Contains(next, tracebackHead)):
+			return false
+		}
+	}
+	return false
+}
+
 func lastField(s string) string {
 	f := strings.Fields(s)
 	if len(f) == 0 {

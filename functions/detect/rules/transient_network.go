@@ -25,6 +25,7 @@ func transientNetwork() *Rule {
 			`CondaHTTPError: HTTP (?:000|50\d)`,
 			`(?:received unexpected HTTP status|unexpected status(?: code)?.*|Unexpected HTTP response): 50[0234]`,
 			`(?:failed to solve|failed to copy|failed to pull|Error response from daemon).*(?:50[0234] |connection reset|EOF$|timeout|timed out)`,
+			`(?:Error response from daemon|failed to solve|failed to do request|ERROR|error)\b.*(?:request canceled while waiting for connection|Client\.Timeout exceeded while awaiting headers)`,
 			"error: Failed to (?:fetch|download)[: `].*",
 		),
 		Keys: []string{"host"},

@@ -31,17 +31,19 @@ const (
 
 // entry is one line as the scanner keeps it.
 type entry struct {
-	text     []byte
-	read     string // text as a string, once a window was asked for it
-	number   int
-	segment  int
-	job      string
-	level    logs.Level
-	marker   string
-	echo     bool
-	section  section
-	test     string // the failing test that the section reports
-	patterns []int  // with a keyword in the line
+	text      []byte
+	read      string // text as a string, once a window was asked for it
+	number    int
+	segment   int
+	job       string
+	level     logs.Level
+	marker    string
+	echo      bool
+	section   section
+	test      string // the failing test that the section reports
+	source    bool   // a statement that a traceback quotes
+	exception int    // of a plain traceback that ends here, see raised
+	patterns  []int  // with a keyword in the line
 }
 
 // Window is a match's line and its neighbours, of the same segment or of other

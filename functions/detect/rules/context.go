@@ -1,0 +1,130 @@
+package rules
+
+import (
+	"bytes"
+	"strings"
+)
+
+// What a line is worth depends on who says it: a traceback quotes statements
+// that name errors, programs quote messages of others, and what is logged as a
+// warning did not end anything.
+
+// raised follows plain Python tracebacks from line to line.
+type raised struct {
+	count   int  // tracebacks seen, a chain counting once
+	inside  bool // between a traceback's head and its exception
+	chained bool // the next head belongs to the chain before it
+	quotes  bool // the next line may be a frame's statement
+	talked  bool // something was printed since the last exception
+}
+
+var (
+	headLine   = []byte(tracebackHead)
+	duringLine = []byte("During handling of the above exception")
+	causeLine  = []byte("The above exception was the direct cause")
+	frameLine  = []byte(`  File "`)
+	inFrame    = []byte(", in ")
+)
+
+// end forgets a traceback that a step's end cut off.
+func (r *raised) end() { r.inside, r.chained, r.quotes, r.talked = false, false, false, true }
+
+// next takes a line and tells whether it is a statement that a frame quotes, and
+// the number of the traceback whose exception it names, 0 if none.
+func (r *raised) next(text []byte) (source bool, exception int) {
+	quotes := r.quotes
+	r.quotes = false
+	switch {
+	case bytes.HasPrefix(text, headLine):
+		if !r.chained && (r.talked || r.count == 0) {
+			r.count++
+		}
+		r.inside, r.chained, r.talked = true, false, false
+	case bytes.HasPrefix(text, duringLine), bytes.HasPrefix(text, causeLine):
+		r.chained = true
+	case len(text) == 0:
+	case bytes.HasPrefix(text, frameLine):
+		r.quotes = bytes.Contains(text, inFrame)
+	case quotes && bytes.HasPrefix(text, []byte("    ")):
+		return true, 0
+	case r.inside && text[0] != ' ':
+		r.inside = false
+		return false, r.count
+	case !r.inside && text[0] != ' ':
+		r.talked = true
+	}
+	return false, 0
+}
+
+// reported tells the sections in which pytest shows code, indented, and marks
+// what was raised with an E.
+func reported(s section) bool { return s == failing || s == collect }
+
+// spoken is the level at which a program logged a line.
+type spoken uint8
+
+const (
+	unspoken spoken = iota
+	warning
+	remark // information, debugging
+)
+
+var spokenAt = re(`^(?:\[?\d{4}-\d\d-\d\d[T ][\d:.,]+(?:Z|[+-]\d\d:?\d\d)?\]?[ -]*)?\[?(INFO|DEBUG|WARN(?:ING)?)\b(?:\]|:| )`)
+
+// spokenLevel reads a level that stands at a line's start, behind a time at most.
+func spokenLevel(text []byte) spoken {
+	head := text[:min(len(text), 64)]
+	if !bytes.Contains(head, []byte("WARN")) && !bytes.Contains(head, []byte("INFO")) && !bytes.Contains(head, []byte("DEBUG")) {
+		return unspoken
+	}
+	switch m := spokenAt.FindSubmatch(head); {
+	case m == nil:
+		return unspoken
+	case m[1][0] == 'W':
+		return warning
+	default:
+		return remark
+	}
+}
+
+// quoted tells whether what stands at an offset is somebody else's message that
+// the line cites. Records of structured logging and exceptions that repeat a
+// service's answer are no citations; assertions are.
+func quoted(text []byte, at int) bool {
+	if at == 0 || text[0] == '{' {
+		return false
+	}
+	if bytes.Count(text[:at], []byte{'"'})%2 == 1 {
+		at = bytes.LastIndexByte(text[:at], '"') + 1
+	}
+	for at > 0 && (text[at-1] == '.' || text[at-1] == '_' || 'a' <= text[at-1] && text[at-1] <= 'z' || 'A' <= text[at-1] && text[at-1] <= 'Z') {
+		at--
+	}
+	if at == 0 || text[at-1] != '"' && text[at-1] != '\'' && text[at-1] != '`' {
+		return false
+	}
+	said := text[:at-1]
+	return !raisedAt.Match(said) && !recordAt.Match(said) || bytes.Contains(said, []byte("ssert")) || bytes.Contains(said, []byte("DID NOT RAISE"))
+}
+
+var raisedAt = re(`^(?:E {1,40}|FAILED \S+ - |\s*)(?:\w+\.)*\w*(?:Error|Exception): `)
+
+// recordAt is what stands before the message of a record in logfmt.
+var recordAt = re(`\b(?:msg|message|err|error)=$`)
+
+// answered tells whether one of the next lines says what the program does about
+// what it reported: a trainer that meets a full GPU halves the batch and goes on.
+func (w *Window) answered() bool {
+	for i := 1; i <= 3; i++ {
+		t, ok := w.Text(i)
+		if !ok || strings.Contains(t, tracebackHead) {
+			return false
+		}
+		if answer.MatchString(t) {
+			return true
+		}
+	}
+	return false
+}
+
+var answer = re(`(?i)\b(?:retrying|trying again|falling back|fall back to|(?:reducing|lowering|halving|decreasing) (?:the )?(?:micro.?)?batch|skipping (?:this |the )?batch|continuing with(?:out)?)\b`)
