@@ -255,6 +255,16 @@ func (pl *planner) propose(ctx context.Context, tree strategies.Tree) (domain.Pl
 	} else if err != nil {
 		return domain.Plan{}, nil, fmt.Errorf("plan the repair: %w", err)
 	}
+	// What is stored is shown to people, who read lines.
+	for i, e := range plan.Edits {
+		content, err := tree.ReadFile(ctx, e.Path)
+		if err != nil {
+			return domain.Plan{}, nil, fmt.Errorf("read what is edited: %w", err)
+		}
+		if plan.Edits[i], err = e.WholeLines(content); err != nil {
+			return domain.Plan{}, nil, err
+		}
+	}
 	return plan, nil, nil
 }
 

@@ -118,6 +118,44 @@ func (e Edit) Apply(content []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// WholeLines returns the same edit with splices of whole lines, which people can
+// read: those on one line are joined. content is what the edit was planned on.
+func (e Edit) WholeLines(content []byte) (Edit, error) {
+	if _, err := e.Apply(content); err != nil {
+		return Edit{}, err
+	}
+	out := Edit{Path: e.Path}
+	for i := 0; i < len(e.Splices); {
+		from := bytes.LastIndexByte(content[:e.Splices[i].Start], '\n') + 1
+		at, end := from, from
+		var text strings.Builder
+		for first := true; i < len(e.Splices) && (first || e.Splices[i].Start < end || e.Splices[i].Start == len(content)); first = false {
+			s := e.Splices[i]
+			text.Write(content[at:s.Start])
+			text.WriteString(s.New)
+			at = s.Start + len(s.Old)
+			end = max(end, lineEnd(content, s))
+			i++
+		}
+		text.Write(content[at:end])
+		out.Splices = append(out.Splices, Splice{Start: from, Old: string(content[from:end]), New: text.String()})
+	}
+	return out, nil
+}
+
+// lineEnd is the end of the last line that a splice touches, its newline
+// included.
+func lineEnd(content []byte, s Splice) int {
+	end := s.Start + len(s.Old)
+	if len(s.Old) > 0 && s.Old[len(s.Old)-1] == '\n' {
+		return end
+	}
+	if i := bytes.IndexByte(content[end:], '\n'); i >= 0 {
+		return end + i + 1
+	}
+	return len(content)
+}
+
 // CheckPath reports why p is no path that the bot may write to a tree: it must
 // be relative, clean, without "..", and outside of .git.
 func CheckPath(p string) error {

@@ -1,7 +1,11 @@
 package e2e
 
 import (
+	"net/http"
+	"net/url"
+	"path"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +15,7 @@ import (
 	"github.com/mlops-bot/mlops-bot/shared/app"
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 	"github.com/mlops-bot/mlops-bot/shared/standin"
+	"github.com/mlops-bot/mlops-bot/test/openapi"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -128,10 +133,17 @@ func TestHeals(t *testing.T) {
 	for name, tt := range failures(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			databases(t, func(t *testing.T, url string) {
-				w := newWorld(t, url, standin.Options{})
-				b := w.start(nil)
+			databases(t, func(t *testing.T, dbURL string) {
+				w := newWorld(t, dbURL, standin.Options{})
+				github := description(t).Recorder(strings.TrimSuffix(path.Clean(urlPath(t, w.forge.URL())), "/"))
+				b := w.start(func(o *app.Options) { o.Transport = github.Transport(http.DefaultTransport) })
 				defer b.end(t)
+				defer func() {
+					// Every request of the bot's and every answer is as GitHub describes them.
+					if problems := github.Problems(); len(problems) > 0 || len(github.Operations()) < 5 {
+						t.Errorf("%d operations; against GitHub's description:\n%s", len(github.Operations()), strings.Join(problems, "\n"))
+					}
+				}()
 				w.install()
 				base := w.push("main", "Break it", tt.files)
 
@@ -162,6 +174,27 @@ func TestHeals(t *testing.T) {
 			})
 		})
 	}
+}
+
+// description is GitHub's own description of its API, loaded once.
+func description(t testing.TB) *openapi.Validator {
+	t.Helper()
+	v, err := loadDescription()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+var loadDescription = sync.OnceValues(func() (*openapi.Validator, error) { return openapi.Load("../openapi") })
+
+func urlPath(t testing.TB, raw string) string {
+	t.Helper()
+	u, err := url.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Path
 }
 
 // checkPull looks at the pull request as its receiver would.
@@ -242,8 +275,8 @@ func TestWithoutTheEditItStaysRed(t *testing.T) {
 // TestOneDeliveryFiveTimesAtOnce: GitHub may deliver twice, and brokers do.
 func TestOneDeliveryFiveTimesAtOnce(t *testing.T) {
 	t.Parallel()
-	databases(t, func(t *testing.T, url string) {
-		w := newWorld(t, url, standin.Options{Webhooks: standin.WebhookOptions{Duplicate: func(string, string) bool { return true }}})
+	databases(t, func(t *testing.T, dbURL string) {
+		w := newWorld(t, dbURL, standin.Options{Webhooks: standin.WebhookOptions{Duplicate: func(string, string) bool { return true }}})
 		var calls atomic.Int64
 		b := w.start(func(o *app.Options) {
 			o.Chaos = func(domain.Envelope, string) (int, time.Duration) {
