@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 BIN      := $(CURDIR)/bin
 DATA     ?= ../shared/data
-FUZZTIME ?= 5s
+FUZZTIME ?= 3s
 GOLANGCI := $(BIN)/golangci-lint
 
 export CGO_ENABLED ?= 0

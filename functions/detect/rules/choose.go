@@ -116,6 +116,10 @@ func survived(m Match, c Context) bool {
 	return s.State == logs.Failed && s.ExitLine > 0 && s.ExitLine-m.LastLine > farFromExit
 }
 
+// passedOn is the text of an exception with which a program only says that
+// something it had started failed.
+var passedOn = re(`(?i): .*(?:\bfail|\bexit(?:ed| code| status)|non-?zero|returned)`)
+
 // named tells of the one finding that a script's exit code speaks of: a shell
 // ends with 127 where the last command was not there.
 func named(m Match, c Context) bool {
@@ -139,8 +143,8 @@ func overcome(matches []Match, c Context) func(Match) bool {
 		}
 		l := ends[m.Segment]
 		if !m.Tested {
-			l.exception = max(l.exception, m.Exception)
-			if m.Exception > 0 {
+			if m.Exception > 0 && !passedOn.MatchString(m.Text) {
+				l.exception = max(l.exception, m.Exception)
 				l.raised = max(l.raised, m.LastLine)
 			}
 		} else if m.Rule.Category == "test-failure" {

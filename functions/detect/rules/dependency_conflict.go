@@ -21,7 +21,7 @@ func dependencyConflict() *Rule {
 			`No solution found when resolving (?:dependencies|tool dependencies|script dependencies|build dependencies|dependency)`,
 			`(?:LibMamba|PackagesNotFound|)UnsatisfiableError: `,
 			`version solving failed`,
-			`npm (?:ERR!|error) .*(?:could not resolve dependency|unable to resolve dependency tree)`,
+			`npm (?:ERR!|error) .*(?:[Cc]ould not resolve dependency|ERESOLVE could not resolve$|unable to resolve dependency tree)`,
 			`Could not solve for environment specs`,
 			`nothing provides requested (?P<packages>\S+)`,
 		),

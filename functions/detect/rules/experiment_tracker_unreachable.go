@@ -17,7 +17,7 @@ func experimentTracker() *Rule {
 			exc+`mlflow\.exceptions\.MlflowException: API request to (?P<url>http\S+) failed`,
 			exc+`mlflow\.exceptions\.\w+: .*(?:timed out|[Mm]ax retries|[Cc]onnection|50[234])`,
 			`wandb: ERROR Error while calling W&B API.*(?:timed out|50\d|connection)`,
-			exc+`wandb\.(?:errors\.|sdk\.\S*\.)?CommError: `,
+			exc+`wandb\.(?:errors\.(?:errors\.)?|sdk\.\S*\.)?CommError: `,
 			exc+`(?:\S+\.)?NeptuneConnectionLostException`,
 			`/api/2\.0/mlflow\S* .*(?:Max retries exceeded|timed out|Connection refused|too many 50\d)`,
 			`with url: /api/2\.0/mlflow`,
