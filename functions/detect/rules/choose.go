@@ -132,8 +132,9 @@ func named(m Match, c Context) bool {
 
 // overcome returns what tells of a match that the program got over, since it
 // went on to fail in another way: an exception that was logged before another
-// one was raised, and a check or an outage before a test report. Memory, disk and the
-// runner are never got over: what fails behind those fails because of them.
+// one was raised, and a check or an outage before a test report. Memory, disk
+// and the runner are never got over: what fails behind those fails because of
+// them.
 func overcome(matches []Match, c Context) func(Match) bool {
 	type last struct{ exception, raised, report int }
 	ends := map[int]last{}
@@ -202,7 +203,10 @@ func whyNot(first, m Match, tier, weak func(Match) int) string {
 	case tier(m) > tier(first):
 		return "its step is not the one that failed first"
 	case weak(m) > weak(first):
-		return "it alone does not show a failure"
+		if weak(first) == 0 {
+			return "the exit code speaks of another"
+		}
+		return "it alone does not show a failure, or the program got over it"
 	case m.Rule.Rank < first.Rule.Rank:
 		return fmt.Sprintf("its rank %d is below %d: %s explains it rather than the reverse", m.Rule.Rank, first.Rule.Rank, first.Rule.ID)
 	case m.Segment > first.Segment:
