@@ -211,7 +211,9 @@ func compose(inc domain.Incident, rep *domain.Repair, chain []domain.Repair, con
 			m.Facts = append(m.Facts, Fact{plain(name, maxName), v})
 		}
 	}
-	for _, s := range inc.Secondary[:min(len(inc.Secondary), maxSecondary)] {
+	// Another reading of the very same line tells people nothing new.
+	others := slices.DeleteFunc(slices.Clone(inc.Secondary), func(f domain.Finding) bool { return f.Line == inc.Finding.Line })
+	for _, s := range others[:min(len(others), maxSecondary)] {
 		e := evidence(inc, s)
 		e.Cause = cause(s)
 		m.Secondary = append(m.Secondary, e)

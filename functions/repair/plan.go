@@ -131,7 +131,7 @@ func (pl *planner) markRegressions(ctx context.Context) error {
 		return fmt.Errorf("list the landed repairs: %w", err)
 	}
 	for _, r := range landed {
-		if r.IncidentID == pl.inc.ID || r.EndedAt.After(pl.inc.Run.CreatedAt) {
+		if r.IncidentID == pl.inc.ID {
 			continue
 		}
 		old, err := pl.f.Store.Incident(ctx, r.IncidentID)
@@ -140,7 +140,9 @@ func (pl *planner) markRegressions(ctx context.Context) error {
 		} else if err != nil {
 			return fmt.Errorf("read the landed repair's incident: %w", err)
 		}
-		if old.Fingerprint != pl.inc.Fingerprint || old.WorkflowPath != pl.inc.WorkflowPath {
+		// The old incident is closed, or this would be it. Runs are compared by id:
+		// their times have whole seconds, and a merge may be heard of late.
+		if old.Fingerprint != pl.inc.Fingerprint || old.WorkflowPath != pl.inc.WorkflowPath || pl.inc.Run.ID <= old.Run.ID {
 			continue
 		}
 		r.State, r.EndedAt = domain.RepairRegressed, pl.f.Now()
