@@ -47,7 +47,7 @@ func (a *App) Handler() (http.Handler, error) {
 			return nil, err
 		}
 		mux.Handle("/", page)
-		mux.Handle("/metrics", a.Metrics())
+		mux.Handle("/metrics", a.guarded(a.Metrics()))
 	}
 	if r, ok := a.runners[string(program)]; ok && a.broker == nil {
 		receive, err := receiveHandler(r.Receive)
@@ -57,6 +57,22 @@ func (a *App) Handler() (http.Handler, error) {
 		mux.Handle("POST /{$}", http.MaxBytesHandler(receive, maxEventBody))
 	}
 	return observe.SecurityHeaders(mux), nil
+}
+
+// guarded asks for the console's token where one is set.
+func (a *App) guarded(next http.Handler) http.Handler {
+	token := a.opts.Config.ConsoleToken.Reveal()
+	if token == "" {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !observe.BearerMatches(r, token) {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			http.Error(w, "the console's token is needed", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // receiveHandler takes CloudEvents over HTTP, in binary and structured mode, and

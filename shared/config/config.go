@@ -63,8 +63,10 @@ type Config struct {
 	GitHub GitHub `envPrefix:"GITHUB_"`
 	Notify Notify `envPrefix:"NOTIFY_"`
 
-	// ConsoleToken, when set, is asked for by the page and the API (as a bearer
-	// token, or as the password of basic authentication).
+	// ConsoleToken, when set, is asked for by the page, the API and /metrics (as a
+	// bearer token; the page also takes it as the password of basic
+	// authentication). `serve` needs one where HOST isn't loopback, and so does a
+	// proxy in front of it that lets more through than /webhooks/github.
 	ConsoleToken Secret `env:"CONSOLE_TOKEN"`
 	// HealthToken opens /health/detailed; without one that page is closed.
 	HealthToken Secret `env:"HEALTH_TOKEN"`
@@ -193,6 +195,9 @@ func (c Config) Validate(program Program) error {
 			bad("GITHUB_WEBHOOK_SECRET", "is not set or shorter than 16 characters: without it anybody could send webhooks (`openssl rand -hex 32` makes one)")
 		}
 	}
+	if program == Serve && len(c.ConsoleToken) < 16 && !loopback(c.Host) {
+		bad("CONSOLE_TOKEN", "is not set or shorter than 16 characters, and HOST %s can be reached from elsewhere: the status page shows what private repositories' logs say", c.Host)
+	}
 	switch program {
 	case Webhook, Detect, Repair, Notifyd:
 		if err := checkURL(c.BrokerURL); err != nil {
@@ -211,6 +216,12 @@ func (c Config) Validate(program Program) error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// loopback reports whether only this machine reaches an address to listen on.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
 func checkURL(s string) error {

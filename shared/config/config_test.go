@@ -37,6 +37,8 @@ func TestLoad(t *testing.T) {
 		"unsigned webhook":        {append(good, "NOTIFY_WEBHOOK_URL=https://x.example/h"), Serve, []string{"NOTIFY_WEBHOOK_SECRET"}},
 		"slack without scheme":    {append(good, "NOTIFY_SLACK_WEBHOOK_URL=hooks"), Serve, []string{"NOTIFY_SLACK_WEBHOOK_URL"}},
 		"tick is too short":       {append(good, "TICK_INTERVAL=1ms"), Serve, []string{"TICK_INTERVAL"}},
+		"page for everybody":      {append(good, "HOST=0.0.0.0"), Serve, []string{"CONSOLE_TOKEN"}},
+		"page with a token":       {append(good, "HOST=0.0.0.0", "CONSOLE_TOKEN=0123456789abcdef"), Serve, nil},
 		"no rate":                 {append(good, "RATE_LIMIT_PER_MINUTE=0"), Serve, []string{"RATE_LIMIT_PER_MINUTE"}},
 	}
 	for name, tt := range tests {
