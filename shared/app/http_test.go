@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -39,11 +40,11 @@ func TestWhatServeShows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		if err := a.Stop(t.Context()); err != nil {
+	t.Cleanup(func() {
+		if err := a.Stop(context.Background()); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
 	h, err := a.Handler()
 	if err != nil {
 		t.Fatal(err)
@@ -69,6 +70,7 @@ func TestWhatServeShows(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			r := httptest.NewRequestWithContext(t.Context(), tt.method, tt.path, strings.NewReader("{}"))
 			if tt.token != "" {
 				r.Header.Set("Authorization", "Bearer "+tt.token)
