@@ -54,6 +54,7 @@ type runnerStore interface {
 	FailWork(ctx context.Context, w domain.Work, notBefore time.Time, reason string) error
 	BuryWork(ctx context.Context, w domain.Work, reason string) error
 	MarkPublished(ctx context.Context, ids []string, now time.Time) error
+	ReleaseLease(ctx context.Context, name, holder string) error
 }
 
 // Publisher sends events to their consumers, or fails soon: what it can't send
@@ -216,9 +217,22 @@ func (r *Runner) do(ctx context.Context, w domain.Work) {
 		if err = r.commit(ctx, cause, out); err == nil {
 			return
 		}
+		r.release(ctx, out.Release)
 	}
 	span.RecordError(err)
 	r.settle(ctx, w, err)
+}
+
+// release gives back the leases of an outcome that could not be committed, so
+// that the next try needn't wait for them to run out.
+func (r *Runner) release(ctx context.Context, leases []domain.Lease) {
+	rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	defer cancel()
+	for _, l := range leases {
+		if err := r.store.ReleaseLease(rctx, l.Name, l.Holder); err != nil {
+			r.log.WarnContext(ctx, "lease kept until it runs out", "lease", l.Name, observe.KeyError, err)
+		}
+	}
 }
 
 // processed counts what was handled.

@@ -199,6 +199,30 @@ func TestWorkThatFails(t *testing.T) {
 	}
 }
 
+// TestALeaseOfAFailedCommitIsGivenBack: who couldn't commit doesn't keep others
+// waiting.
+func TestALeaseOfAFailedCommitIsGivenBack(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	s := openStore(t, "sqlite::memory:", c.now)
+	if err := s.AddWork(t.Context(), domain.Work{Kind: "repair.x", Key: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	r := newRunner(scripted{name: "repair", work: func(ctx context.Context, w domain.Work) (domain.Outcome, error) {
+		if _, err := s.AcquireLease(ctx, "l", w.Lease, c.now(), time.Hour); err != nil {
+			return domain.Outcome{}, err
+		}
+		return domain.Outcome{
+			Release:   []domain.Lease{{Name: "l", Holder: w.Lease}},
+			Incidents: []domain.Incident{{ID: "inc-1", Version: 7, State: domain.IncidentOpen}}, // no such version
+		}, nil
+	}}, s, &published{}, c.now)
+	r.Drain(t.Context())
+	if mine, err := s.AcquireLease(t.Context(), "l", "other", c.now(), time.Minute); err != nil || !mine {
+		t.Errorf("the lease is still held: %v, %v", mine, err)
+	}
+}
+
 func TestWorkOfAProcessThatDiedIsTakenUp(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, url string) {

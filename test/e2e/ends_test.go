@@ -81,6 +81,7 @@ func TestNobodyJudges(t *testing.T) {
 	files[".github/workflows/ci.yml"] = strings.Replace(files[".github/workflows/ci.yml"], onBoth, "on:\n  push:\n    branches: [main]\n", 1)
 	w.push("main", "Break it", files)
 	r := w.repair(domain.RepairProposed)
+	w.comment(r.PullNumber, "proposed") // nothing is under way any more
 	w.advance(29 * time.Minute)
 	time.Sleep(200 * time.Millisecond) // some beats
 	if got, err := w.db.Repair(t.Context(), r.ID); err != nil || got.State != domain.RepairProposed {
