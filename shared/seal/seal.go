@@ -58,6 +58,7 @@ const (
 	formDeflated = 1
 )
 
+// Conditions that callers tell apart with errors.Is.
 var (
 	// ErrKeyMissing: the value is sealed with a key that this program wasn't given.
 	// It is Transient: in a rollout the next try meets a process that has the key.
@@ -200,7 +201,8 @@ func (k *Keyring) Seal(value []byte, place ...string) ([]byte, error) {
 	// copy of up to 32 MiB.
 	begin := len(sealed)
 	sealed = append(append(sealed, form), packed...)
-	return append(sealed[:begin], aead.Seal(sealed[begin:begin], make([]byte, aead.NonceSize()), sealed[begin:], ad)...), nil
+	encrypted := aead.Seal(sealed[begin:begin], make([]byte, aead.NonceSize()), sealed[begin:], ad) //nolint:gosec // the key is this value's own
+	return append(sealed[:begin], encrypted...), nil
 }
 
 // Open decrypts a value that was sealed for a place by any of the keys. A value
