@@ -117,6 +117,9 @@ func (o *Options) setDefaults() {
 	if o.Beat == 0 {
 		o.Beat = time.Second
 	}
+	if o.Config.MaxWorkers == 0 {
+		o.Config.MaxWorkers = 8
+	}
 	if o.Delivery == (Delivery{}) {
 		o.Delivery = Delivery{Retries: 5, Backoff: time.Second}
 	}
@@ -132,12 +135,15 @@ type App struct {
 	tracing   *observe.Tracing
 	broker    *Broker // in process; nil where K_SINK is published to
 	publisher Publisher
+	outlet    *outlet
 	runners   map[string]*Runner
 	webhook   *webhook.Function
 
 	background sync.WaitGroup
-	ctx        context.Context //nolint:containedctx // the lifetime of the background work, ended by Stop
-	cancel     context.CancelFunc
+	// quit ends when nothing new is to be begun, ctx when what is under way is to
+	// end too; Stop ends both.
+	quit, ctx       context.Context //nolint:containedctx // lifetimes of the background work
+	beginEnd, abort context.CancelFunc
 	// cleanups are run last in, first out.
 	cleanups []cleanup
 }
@@ -152,7 +158,8 @@ type cleanup struct {
 func New(ctx context.Context, opts Options) (_ *App, err error) {
 	opts.setDefaults()
 	a := &App{opts: opts, log: opts.Logger, runners: map[string]*Runner{}}
-	a.ctx, a.cancel = context.WithCancel(context.Background())
+	a.ctx, a.abort = context.WithCancel(context.Background())
+	a.quit, a.beginEnd = context.WithCancel(a.ctx)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.Stop(context.WithoutCancel(ctx)))
@@ -186,7 +193,7 @@ func (a *App) open(ctx context.Context) error {
 	if err := makeDatabaseDir(cfg.DatabaseURL.Reveal()); err != nil {
 		return err
 	}
-	st, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Now: a.opts.Now})
+	st, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Now: a.opts.Now, Conns: cfg.DatabaseConnections})
 	if err != nil {
 		return fmt.Errorf("open the database of DATABASE_URL: %w", err)
 	}
@@ -241,6 +248,10 @@ func (a *App) wire() error {
 	if a.opts.WrapPublisher != nil {
 		a.publisher = a.opts.WrapPublisher(a.publisher)
 	}
+	a.outlet = &outlet{publisher: a.publisher, store: a.store, now: a.opts.Now, log: a.log, places: make(chan struct{}, publishAtOnce)}
+	if a.broker == nil {
+		a.outlet.background = &a.background
+	}
 	if runs(config.Detect) || runs(config.Repair) || runs(config.Notifyd) {
 		if err := a.openGitHub(); err != nil {
 			return err
@@ -252,7 +263,7 @@ func (a *App) wire() error {
 		a.webhook, err = webhook.New(webhook.Deps{
 			Store: a.store, Limiter: a.cache, Published: a.publishLater, Now: a.opts.Now, Logger: a.log,
 			Current: webhook.Secret(cfg.GitHub.WebhookSecret), Previous: webhook.Secret(cfg.GitHub.WebhookSecretPrevious),
-			RatePerMinute: cfg.RatePerMinute,
+			RatePerMinute: cfg.RatePerMinute, TrustedProxies: cfg.TrustedProxies,
 		})
 		if err != nil {
 			return err
@@ -262,7 +273,7 @@ func (a *App) wire() error {
 		r := a.add(detect.New(detect.Deps{
 			GitHub: gh, Store: reads, Now: a.opts.Now, Logger: a.log, LogLag: a.opts.LogLag, LogRetry: a.opts.LogRetry,
 		}))
-		keeper := &housekeeper{store: a.store, publisher: a.publisher, hooks: a.github, retention: cfg.DeliveryRetention, now: a.opts.Now, log: a.log}
+		keeper := &housekeeper{store: a.store, publish: a.outlet.send, hooks: a.github, retention: cfg.DeliveryRetention, now: a.opts.Now, log: a.log}
 		r.onTick = keeper.tick
 	}
 	if runs(config.Repair) {
@@ -282,8 +293,8 @@ func (a *App) wire() error {
 
 func (a *App) add(fn Function) *Runner {
 	r := &Runner{
-		fn: fn, store: a.store, publisher: a.publisher, now: a.opts.Now, log: a.log.With("function", fn.Name()),
-		tracer: a.tracer(),
+		fn: fn, store: a.store, publish: a.outlet.send, now: a.opts.Now, log: a.log.With("function", fn.Name()),
+		tracer: a.tracer(), workers: a.opts.Config.MaxWorkers, quit: a.quit,
 	}
 	a.runners[fn.Name()] = r
 	return r
@@ -305,7 +316,7 @@ func (a *App) dialGitHub(p github.Pacer) error {
 	}
 	a.github, err = github.New(github.Config{
 		AppID: cfg.AppID, PrivateKey: github.Secret(key), APIURL: cfg.APIURL, GraphQLURL: cfg.GraphQLURL,
-		AllowedLogHosts: cfg.LogHosts, UserAgent: "mlops-bot/" + a.opts.Version, HTTPTransport: a.opts.Transport,
+		AllowedLogHosts: cfg.LogHosts, AllowInsecureHTTP: cfg.InsecureAPI, UserAgent: "mlops-bot/" + a.opts.Version, HTTPTransport: a.opts.Transport,
 		Pacer: p, Now: a.opts.Now, Logger: a.log,
 	})
 	if err != nil {
@@ -336,35 +347,34 @@ func (a *App) channels(gh notify.Commenter) ([]notify.Channel, error) {
 
 // publishLater publishes a stored event without keeping its caller waiting.
 func (a *App) publishLater(env domain.Envelope) {
-	a.background.Go(func() {
-		publish(a.ctx, a.publisher, a.store, a.opts.Now, a.log, []domain.Envelope{env})
-	})
+	a.background.Go(func() { a.outlet.sendNow(a.ctx, []domain.Envelope{env}) })
 }
 
-// Start begins to deliver events and, on one machine, to tick.
+// Start begins to deliver events, to do stored work as it falls due and, on one
+// machine, to tick.
 func (a *App) Start() {
-	if a.broker == nil {
-		return
+	if a.broker != nil {
+		receivers := map[string]Receiver{}
+		for name, r := range a.runners {
+			receivers[name] = r.Receive
+		}
+		a.broker.Start(receivers)
 	}
-	receivers := map[string]Receiver{}
-	for name, r := range a.runners {
-		receivers[name] = r.Receive
-	}
-	a.broker.Start(receivers)
-	if a.opts.Program == config.Serve {
+	if a.opts.Program == config.Serve || (a.broker == nil && len(a.runners) > 0) {
 		a.background.Go(a.clock)
 	}
 }
 
-// clock is one machine's PingSource. Between the ticks it does work as it falls
-// due, since nobody has to be woken from zero.
+// clock does work as it falls due for as long as the process is there: a function
+// that is awake need not wait for the tick that would wake it. On one machine it
+// is the PingSource too.
 func (a *App) clock() {
 	tick := a.opts.Config.Tick
 	next := a.opts.Now()
 	timer := time.NewTicker(min(a.opts.Beat, tick))
 	defer timer.Stop()
 	for {
-		if now := a.opts.Now(); !now.Before(next) {
+		if now := a.opts.Now(); a.broker != nil && !now.Before(next) {
 			next = now.Add(tick)
 			if env, err := events.New(events.Cause{ID: now.UTC().Format(time.RFC3339Nano), Time: now}, events.Tick{}); err == nil {
 				if err := a.publisher.Publish(a.ctx, env); err != nil {
@@ -381,18 +391,21 @@ func (a *App) clock() {
 			}
 		}
 		select {
-		case <-a.ctx.Done():
+		case <-a.quit.Done():
 			return
 		case <-timer.C:
 		}
 	}
 }
 
-// Stop ends everything in the reverse order of its start. What was under way is
-// in the store and is taken up by the next start.
+// Stop ends everything in the reverse order of its start. Nothing new is begun,
+// and what is under way may come to its end until ctx does; what is cut off is in
+// the store and is taken up by the next start.
 func (a *App) Stop(ctx context.Context) error {
-	a.cancel()
+	a.beginEnd()
 	if a.broker != nil {
+		// One process is asked by a person who waits, and its events live inside of it.
+		a.abort()
 		a.broker.cancel()
 	}
 	done := make(chan struct{})
@@ -403,6 +416,7 @@ func (a *App) Stop(ctx context.Context) error {
 	case <-ctx.Done():
 		errs = append(errs, fmt.Errorf("wait for the background work: %w", ctx.Err()))
 	}
+	a.abort()
 	for i := len(a.cleanups) - 1; i >= 0; i-- {
 		if err := a.cleanups[i].run(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("stop the %s: %w", a.cleanups[i].name, err))

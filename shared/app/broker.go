@@ -87,24 +87,22 @@ func (b *Broker) Stop() {
 	b.wg.Wait()
 }
 
-// Publish queues the events for each consumer that still has to handle them. The
+// Publish queues the event for each consumer that still has to handle it. The
 // error is Transient when the queue is full or the broker has stopped.
-func (b *Broker) Publish(_ context.Context, envs ...domain.Envelope) error {
-	for _, env := range envs {
-		for _, consumer := range env.Consumers {
-			copies, delay := 1, time.Duration(0)
-			if b.chaos != nil {
-				copies, delay = b.chaos(env, consumer)
+func (b *Broker) Publish(_ context.Context, env domain.Envelope) error {
+	for _, consumer := range env.Consumers {
+		copies, delay := 1, time.Duration(0)
+		if b.chaos != nil {
+			copies, delay = b.chaos(env, consumer)
+		}
+		for range copies {
+			if b.ctx.Err() != nil {
+				return domain.Errorf(domain.Transient, "publish", "the broker has stopped")
 			}
-			for range copies {
-				if b.ctx.Err() != nil {
-					return domain.Errorf(domain.Transient, "publish", "the broker has stopped")
-				}
-				select {
-				case b.queue <- delivery{env, consumer, delay}:
-				default:
-					return domain.Errorf(domain.Transient, "publish", "%d events are queued", brokerQueue)
-				}
+			select {
+			case b.queue <- delivery{env, consumer, delay}:
+			default:
+				return domain.Errorf(domain.Transient, "publish", "%d events are queued", brokerQueue)
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/mlops-bot/mlops-bot/shared/console"
 	"github.com/mlops-bot/mlops-bot/shared/domain"
@@ -56,17 +57,28 @@ var measureHelp = map[string]string{
 	"bot_repairs_refused_total":             "Repairs that were not made, by reason.",
 	"bot_notifications_total":               "Messages sent, by channel and state.",
 	"bot_events_processed_total":            "Events and pieces of work handled, by function.",
-	"bot_errors_total":                      "Pieces of work that failed, by function and kind of error.",
+	"bot_errors_total":                      "Events and pieces of work that failed once, by function and kind of error.",
+	"bot_dead_letters":                      "Events and pieces of work that were given up and not replayed.",
+	"bot_outbox_open":                       "Events that some consumer has not handled yet.",
+	"bot_work_open":                         "Pieces of work that are waiting or under way, by function.",
+	"bot_github_api_rate_limit_remaining":   "Requests that GitHub still allows in the present window, by installation.",
 	"bot_event_processing_duration_seconds": "How long functions work on an event or a piece of work.",
 }
 
 // Metrics serves what is counted in the database, in Prometheus' format.
 func (a *App) Metrics() http.Handler {
-	return observe.MetricsHandler(measures{a.store}, measureHelp, a.log)
+	dependencies := map[string]func(context.Context) error{"database": a.store.Writable, "cache": a.cache.Ping}
+	return observe.MetricsHandler(measures{a.store, a.opts.Now}, dependencies, measureHelp, a.log)
 }
 
 // measures is the store in the terms of the metrics.
-type measures struct{ Store }
+type measures struct {
+	Store
+	now func() time.Time
+}
+
+// Gauges reads what holds at present, and counts what is open.
+func (measures) Gauges(context.Context) ([]observe.Gauge, error) { return nil, nil }
 
 // Counters reads the counters.
 func (m measures) Counters(ctx context.Context) ([]observe.Counter, error) {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -47,7 +48,9 @@ func (a *App) Handler() (http.Handler, error) {
 			return nil, err
 		}
 		mux.Handle("/", page)
-		mux.Handle("/metrics", a.guarded(a.Metrics()))
+		if cfg.MetricsPort == 0 {
+			mux.Handle("/metrics", a.guarded(a.Metrics()))
+		}
 	}
 	if r, ok := a.runners[string(program)]; ok && a.broker == nil {
 		receive, err := receiveHandler(r.Receive)
@@ -57,6 +60,51 @@ func (a *App) Handler() (http.Handler, error) {
 		mux.Handle("POST /{$}", http.MaxBytesHandler(receive, maxEventBody))
 	}
 	return observe.SecurityHeaders(mux), nil
+}
+
+// insideHandler is what the console serves on METRICS_PORT, to the cluster only:
+// the metrics, and the place where the broker leaves what it can't deliver.
+func (a *App) insideHandler() (http.Handler, error) {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", a.Metrics())
+	for _, function := range events.Functions {
+		receive, err := receiveHandler(a.buryEvent(function))
+		if err != nil {
+			return nil, err
+		}
+		mux.Handle("POST /dead-letters/"+function, http.MaxBytesHandler(receive, maxEventBody))
+	}
+	return observe.SecurityHeaders(mux), nil
+}
+
+// buryEvent stores what a function could not be brought to take. The broker says
+// why in extensions (Knative's knativeerrordest, knativeerrorcode and
+// knativeerrordata). A clock's event isn't worth it: the next one is on its way.
+func (a *App) buryEvent(function string) Receiver {
+	return func(ctx context.Context, e cloudevents.Event) error {
+		switch e.Type() {
+		case events.TypeTick, events.TypePing, events.TypeWorkDue:
+			return nil
+		}
+		said := func(name string) string {
+			s, _ := e.Extensions()[name].(string)
+			return s
+		}
+		reason := "the broker gave up"
+		if code := said("knativeerrorcode"); code != "" {
+			reason += " after the answer " + code
+		}
+		if data := said("knativeerrordata"); data != "" {
+			reason += ": " + data
+		}
+		body, err := json.Marshal(e)
+		if err != nil {
+			return domain.Errorf(domain.Invalid, "store a dead letter", "encode the event: %w", err)
+		}
+		a.log.ErrorContext(ctx, "event was given up", observe.KeyEventID, e.ID(), "type", e.Type(), "function", function, "reason", reason)
+		env := domain.Envelope{ID: e.ID(), Type: e.Type(), Consumers: []string{function}, JSON: body}
+		return a.store.DeadLetter(ctx, function, env, reason, a.opts.Now())
+	}
 }
 
 // guarded asks for the console's token where one is set.
@@ -105,63 +153,92 @@ type httpPublisher struct {
 
 func newHTTPPublisher(url string) *httpPublisher {
 	client, err := cloudevents.NewClientHTTP(cehttp.WithClient(http.Client{
-		Timeout:       publishTimeout,
+		Timeout:       sendTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}))
 	return &httpPublisher{url: url, client: client, err: err}
 }
 
-// Publish sends the events one by one; the first failure ends it.
-func (p *httpPublisher) Publish(ctx context.Context, envs ...domain.Envelope) error {
+// Publish sends the event, unless nobody waits for it.
+func (p *httpPublisher) Publish(ctx context.Context, env domain.Envelope) error {
 	if p.err != nil {
 		return domain.Errorf(domain.Bug, "publish", "%w", p.err)
 	}
-	ctx = cloudevents.ContextWithTarget(ctx, p.url)
-	for _, env := range envs {
-		if len(env.Consumers) == 0 {
-			continue
-		}
-		e, err := events.Open(env)
-		if err != nil {
-			return err
-		}
-		if res := p.client.Send(ctx, e); !cloudevents.IsACK(res) {
-			return domain.Errorf(domain.Transient, "publish", "%s: %w", env.ID, res)
-		}
+	if len(env.Consumers) == 0 {
+		return nil
+	}
+	e, err := events.Open(env)
+	if err != nil {
+		return err
+	}
+	if res := p.client.Send(cloudevents.ContextWithTarget(ctx, p.url), e); !cloudevents.IsACK(res) {
+		return domain.Errorf(domain.Transient, "publish", "%s: %w", env.ID, res)
 	}
 	return nil
 }
 
-// Serve listens on the configured address and serves until ctx ends, then stops
-// the program: first the listener, then what is under way. ready is told the
-// address.
+const (
+	// stopOne and stopFunction bound how long a program that is told to stop may
+	// finish what it has begun: a person waits for one process, and Knative for a
+	// function, whose grace is the revision's time-out.
+	stopOne      = 30 * time.Second
+	stopFunction = handlerTimeout + 30*time.Second
+)
+
+// Serve listens on the configured addresses and serves until ctx ends, then
+// stops the program: first the listeners, then what is under way. ready is told
+// the first address.
 func (a *App) Serve(ctx context.Context, ready func(net.Addr)) (err error) {
+	cfg := a.opts.Config
 	handler, err := a.Handler() //nolint:contextcheck // it lives as long as the program
-	if err != nil {
-		return errors.Join(err, a.Stop(context.WithoutCancel(ctx)))
+	handlers := map[string]http.Handler{cfg.Address(): handler}
+	if err == nil && cfg.MetricsPort != 0 && a.opts.Program == config.Console {
+		handlers[cfg.MetricsAddress()], err = a.insideHandler() //nolint:contextcheck // it lives as long as the program
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", a.opts.Config.Address())
-	if err != nil {
-		return errors.Join(fmt.Errorf("listen on %s (HOST and PORT): %w", a.opts.Config.Address(), err), a.Stop(context.WithoutCancel(ctx)))
+	var servers []*http.Server
+	failed := make(chan error, len(handlers))
+	var address net.Addr
+	for at, h := range handlers {
+		if err != nil {
+			break
+		}
+		var listener net.Listener
+		if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", at); err != nil {
+			err = fmt.Errorf("listen on %s (HOST, PORT and METRICS_PORT): %w", at, err)
+			break
+		}
+		if at == cfg.Address() {
+			address = listener.Addr()
+		}
+		server := &http.Server{
+			Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second,
+			WriteTimeout: handlerTimeout + 10*time.Second, IdleTimeout: 120 * time.Second, MaxHeaderBytes: 64 << 10,
+		}
+		servers = append(servers, server)
+		go func() { failed <- server.Serve(listener) }()
 	}
-	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second,
-		WriteTimeout: handlerTimeout + 10*time.Second, IdleTimeout: 120 * time.Second, MaxHeaderBytes: 64 << 10,
+	if err == nil {
+		a.Start()
+		if ready != nil {
+			ready(address)
+		}
+		select {
+		case <-ctx.Done():
+		case err = <-failed:
+		}
 	}
-	a.Start()
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	if ready != nil {
-		ready(listener.Addr())
+	grace := stopFunction
+	if a.broker != nil {
+		grace = stopOne
 	}
-	select {
-	case <-ctx.Done():
-	case err = <-failed:
-	}
-	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	if errors.Is(err, http.ErrServerClosed) {
 		err = nil
 	}
-	return errors.Join(err, server.Shutdown(stopCtx), a.Stop(stopCtx))
+	a.beginEnd()
+	for _, server := range servers {
+		err = errors.Join(err, server.Shutdown(stopCtx))
+	}
+	return errors.Join(err, a.Stop(stopCtx))
 }

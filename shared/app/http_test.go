@@ -64,7 +64,7 @@ func TestWhatServeShows(t *testing.T) {
 		"API":                    {"GET", "/api/v1/incidents", "", 401, ""},
 		"API with the token":     {"GET", "/api/v1/incidents", token, 200, "incidents"},
 		"metrics":                {"GET", "/metrics", "", 401, ""},
-		"metrics with the token": {"GET", "/metrics", token, 200, "mlopsbot_measures_up 1"},
+		"metrics with the token": {"GET", "/metrics", token, 200, `bot_dependency_up{dependency="database"} 1`},
 		"unsigned webhook":       {"POST", "/webhooks/github", "", 415, ""},
 		"no event over HTTP":     {"POST", "/", token, 405, ""},
 	}

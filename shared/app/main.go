@@ -10,6 +10,10 @@ import (
 	"syscall"
 	"time"
 
+	// The images hold nothing but the binary, so it carries the CA roots; the
+	// system's are used where there are any.
+	_ "golang.org/x/crypto/x509roots/fallback"
+
 	"github.com/mlops-bot/mlops-bot/shared/config"
 )
 

@@ -37,8 +37,10 @@ const (
 	// drainBudget is how long a handler on its way out begins further work.
 	drainBudget    = 60 * time.Second
 	publishTimeout = 5 * time.Second
-
-	claimBatch = 8
+	// settleTimeout bounds the tries to store that work failed.
+	settleTimeout = 45 * time.Second
+	settlePause   = 3 * time.Second
+	settleTries   = 10
 	// maxAttempts is how often work that fails is begun before it is buried: for
 	// about a day with transient errors, for minutes with bugs.
 	maxTransient = 150
@@ -57,21 +59,20 @@ type runnerStore interface {
 	ReleaseLease(ctx context.Context, name, holder string) error
 }
 
-// Publisher sends events to their consumers, or fails soon: what it can't send
-// stays in the outbox for the tick.
-type Publisher interface {
-	Publish(ctx context.Context, envs ...domain.Envelope) error
-}
-
 // Runner runs one function: it dedupes the event, calls the handler, commits the
 // outcome in one transaction, publishes, and does the work that is due.
 type Runner struct {
-	fn        Function
-	store     runnerStore
-	publisher Publisher
-	now       func() time.Time
-	log       *slog.Logger
-	tracer    trace.Tracer
+	fn    Function
+	store runnerStore
+	// publish hands the events of a commit to the broker.
+	publish func(ctx context.Context, envs []domain.Envelope)
+	now     func() time.Time
+	log     *slog.Logger
+	tracer  trace.Tracer
+	// workers is how many pieces of work are done at once.
+	workers int
+	// quit ends when no further work is to be begun; what was begun goes on.
+	quit context.Context //nolint:containedctx // the program's lifetime, not a call's
 	// onTick is the housekeeping of the one function that gets the tick.
 	onTick func(context.Context, cloudevents.Event)
 	// draining keeps one machine's clock from starting a second drain.
@@ -91,15 +92,17 @@ func (r *Runner) Receive(ctx context.Context, e cloudevents.Event) error {
 
 	var err error
 	// A tick and a wake-up have nothing to handle: what is due follows below.
-	if e.Type() != events.TypeTick && e.Type() != events.TypeWorkDue {
+	tick := e.Type() == events.TypeTick || e.Type() == events.TypePing
+	if !tick && e.Type() != events.TypeWorkDue {
 		err = r.handle(ctx, e)
 	}
 	if err != nil {
 		span.RecordError(err)
+		r.countError(ctx, e.Type(), err)
 		r.log.ErrorContext(ctx, "event failed", observe.KeyEventID, e.ID(), "type", e.Type(), "kind", domain.KindOf(err), observe.KeyError, err)
 		return err
 	}
-	if r.onTick != nil && e.Type() == events.TypeTick {
+	if r.onTick != nil && tick {
 		r.onTick(ctx, e)
 	}
 	r.Drain(ctx)
@@ -139,39 +142,16 @@ func (r *Runner) commit(ctx context.Context, cause store.Cause, out domain.Outco
 	if err := r.store.Commit(ctx, cause, out, r.now()); err != nil {
 		return fmt.Errorf("commit the outcome: %w", err)
 	}
-	publish(ctx, r.publisher, r.store, r.now, r.log, out.Events)
+	r.publish(ctx, out.Events)
 	return nil
 }
 
-// publish hands stored events to the broker for a few seconds at most. A failure
-// is no error: the tick publishes what stays open.
-func publish(ctx context.Context, p Publisher, s interface {
-	MarkPublished(ctx context.Context, ids []string, now time.Time) error
-}, now func() time.Time, log *slog.Logger, envs []domain.Envelope) {
-	if len(envs) == 0 {
-		return
-	}
-	pctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	err := p.Publish(pctx, envs...)
-	if err == nil {
-		ids := make([]string, len(envs))
-		for i, env := range envs {
-			ids[i] = env.ID
-		}
-		err = s.MarkPublished(ctx, ids, now())
-	}
-	if err != nil {
-		log.WarnContext(ctx, "events stay in the outbox until the next tick", "events", len(envs), observe.KeyError, err)
-	}
-}
-
 // Drain does the work of this function that is due, until there is none left,
-// the budget is used up or ctx ends.
+// the budget is used up, the program is told to stop or ctx ends.
 func (r *Runner) Drain(ctx context.Context) {
 	until := r.now().Add(drainBudget)
-	for ctx.Err() == nil && r.now().Before(until) {
-		batch, err := r.store.ClaimWork(ctx, r.fn.Name(), r.now(), leaseTime, claimBatch)
+	for ctx.Err() == nil && r.quit.Err() == nil && r.now().Before(until) {
+		batch, err := r.store.ClaimWork(ctx, r.fn.Name(), r.now(), leaseTime, r.workers)
 		if err != nil {
 			if ctx.Err() == nil {
 				r.log.WarnContext(ctx, "cannot claim work", observe.KeyError, err)
@@ -240,10 +220,24 @@ func (r *Runner) processed(n float64) domain.Count {
 	return domain.Count{Name: "bot_events_processed_total", Labels: map[string]string{"function": r.fn.Name()}, Add: n}
 }
 
+// countError counts a failure, if that can be stored at all.
+func (r *Runner) countError(ctx context.Context, what string, err error) {
+	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	defer cancel()
+	count := domain.Count{
+		Name: "bot_errors_total", Add: 1,
+		Labels: map[string]string{"component": r.fn.Name(), "kind": string(domain.KindOf(err))},
+	}
+	cause := store.Cause{Consumer: r.fn.Name(), EventType: what}
+	if cerr := r.store.Commit(cctx, cause, domain.Outcome{Counts: []domain.Count{count}}, r.now()); cerr != nil {
+		r.log.WarnContext(ctx, "cannot count the failure", observe.KeyError, cerr)
+	}
+}
+
 // settle decides what becomes of work that failed. If not even that can be
 // stored, the lease runs out and the work is taken up again.
 func (r *Runner) settle(ctx context.Context, w domain.Work, err error) {
-	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
+	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	kind := domain.KindOf(err)
 	bury := kind == domain.Invalid || kind == domain.Denied || kind == domain.Unsupported ||
@@ -252,12 +246,19 @@ func (r *Runner) settle(ctx context.Context, w domain.Work, err error) {
 	if bury {
 		level = slog.LevelError
 	}
+	r.countError(ctx, w.Kind, err)
 	r.log.Log(ctx, level, "work failed", "work", w.Kind, "key", w.Key, "attempt", w.Attempts, "kind", kind, "buried", bury, observe.KeyError, err)
-	var serr error
+	put := func() error { return r.store.FailWork(sctx, w, r.now().Add(backoffAfter(w.Attempts, err)), err.Error()) }
 	if bury {
-		serr = r.store.BuryWork(sctx, w, err.Error())
-	} else {
-		serr = r.store.FailWork(sctx, w, r.now().Add(backoffAfter(w.Attempts, err)), err.Error())
+		put = func() error { return r.store.BuryWork(sctx, w, err.Error()) }
+	}
+	serr := put()
+	// Work often fails because the database restarts, and then this does too.
+	for try := 1; domain.KindOf(serr) == domain.Transient && !errors.Is(serr, domain.ErrConflict) && try < settleTries; try++ {
+		if pause(sctx, settlePause) != nil {
+			break
+		}
+		serr = put()
 	}
 	if serr != nil && !errors.Is(serr, domain.ErrConflict) {
 		r.log.WarnContext(ctx, "work stays leased until it expires", "work", w.Kind, "key", w.Key, observe.KeyError, serr)

@@ -75,15 +75,22 @@ type published struct {
 	err  error
 }
 
-func (p *published) Publish(_ context.Context, envs ...domain.Envelope) error {
+func (p *published) Publish(_ context.Context, env domain.Envelope) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.envs = append(p.envs, envs...)
+	p.envs = append(p.envs, env)
 	return p.err
 }
 
+func newOutlet(s *store.Store, p Publisher, now func() time.Time) *outlet {
+	return &outlet{publisher: p, store: s, now: now, log: slog.New(slog.DiscardHandler), places: make(chan struct{}, 2)}
+}
+
 func newRunner(fn Function, s *store.Store, p Publisher, now func() time.Time) *Runner {
-	return &Runner{fn: fn, store: s, publisher: p, now: now, log: slog.New(slog.DiscardHandler), tracer: noop.NewTracerProvider().Tracer("")}
+	return &Runner{
+		fn: fn, store: s, publish: newOutlet(s, p, now).send, now: now, log: slog.New(slog.DiscardHandler),
+		tracer: noop.NewTracerProvider().Tracer(""), workers: 8, quit: context.Background(),
+	}
 }
 
 func detected(t testing.TB, cause string, at time.Time) (domain.Envelope, cloudevents.Event) {
@@ -266,7 +273,7 @@ func TestEventsSurviveABrokerThatIsAway(t *testing.T) {
 	}
 	r.Drain(t.Context())
 	p.err, p.envs = nil, nil
-	h := &housekeeper{store: s, publisher: p, now: c.now, log: slog.New(slog.DiscardHandler), retention: time.Hour}
+	h := &housekeeper{store: s, publish: newOutlet(s, p, c.now).send, now: c.now, log: slog.New(slog.DiscardHandler), retention: time.Hour}
 	tick := func() {
 		c.advance(time.Minute)
 		te, err := events.New(events.Cause{ID: c.now().String(), Time: c.now()}, events.Tick{})
@@ -311,7 +318,7 @@ func TestTickWakesTheOwnersOfDueWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &published{}
-	h := &housekeeper{store: s, publisher: p, now: c.now, log: slog.New(slog.DiscardHandler)}
+	h := &housekeeper{store: s, publish: newOutlet(s, p, c.now).send, now: c.now, log: slog.New(slog.DiscardHandler)}
 	te, _ := events.New(events.Cause{ID: "tick", Time: c.now()}, events.Tick{})
 	e, _ := events.Open(te)
 	if err := h.wake(t.Context(), e); err != nil {

@@ -50,7 +50,7 @@ type hookDeliveries interface {
 // expire. Each part may fail without keeping the others from being done.
 type housekeeper struct {
 	store     tickStore
-	publisher Publisher
+	publish   func(ctx context.Context, envs []domain.Envelope)
 	hooks     hookDeliveries // nil without an App
 	retention time.Duration
 	now       func() time.Time
@@ -72,7 +72,7 @@ func (h *housekeeper) republish(ctx context.Context, _ cloudevents.Event) error 
 	if err != nil {
 		return fmt.Errorf("list the open outbox: %w", err)
 	}
-	publish(ctx, h.publisher, h.store, h.now, h.log, open)
+	h.publish(ctx, open)
 	return nil
 }
 
@@ -91,12 +91,8 @@ func (h *housekeeper) wake(ctx context.Context, e cloudevents.Event) error {
 		}
 		envs = append(envs, env)
 	}
-	if len(envs) == 0 {
-		return nil
-	}
-	pctx, cancel := context.WithTimeout(ctx, publishTimeout)
-	defer cancel()
-	return h.publisher.Publish(pctx, envs...)
+	h.publish(ctx, envs)
+	return nil
 }
 
 func (h *housekeeper) redeliver(ctx context.Context, e cloudevents.Event) error {

@@ -4,10 +4,14 @@
 package config
 
 import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
@@ -48,17 +52,35 @@ type Config struct {
 	Environment string `env:"ENVIRONMENT" envDefault:"development"`
 	// PublicURL is where people and GitHub reach the bot; links in messages use it.
 	PublicURL string `env:"PUBLIC_URL"`
+	// MetricsPort is a second port of the console for /metrics and the broker's
+	// dead letters, for addresses inside of a cluster only: it asks for no token.
+	// 0 has no second port; /metrics is then on PORT.
+	MetricsPort int `env:"METRICS_PORT" envDefault:"0"`
 
 	// DatabaseURL is postgres://user:password@host:5432/database, sqlite:path or sqlite:///absolute/path.
 	DatabaseURL Secret `env:"DATABASE_URL" envDefault:"sqlite:data/mlops-bot.db"`
+	// DatabasePassword is used where DATABASE_URL names a user and no password.
+	DatabasePassword Secret `env:"DB_PASSWORD"`
+	// DatabaseConnections bounds the connections of this process to Postgres.
+	DatabaseConnections int `env:"DATABASE_MAX_CONNECTIONS" envDefault:"10"`
 	// RedisURL is redis://… or rediss://…; empty is a cache inside the process.
 	RedisURL Secret `env:"REDIS_URL"`
 	// BrokerURL is the broker's ingress that a function publishes to; only the
 	// single functions need it.
 	BrokerURL string `env:"K_SINK"`
 
-	// RatePerMinute bounds unverified webhook requests of one address.
+	// RatePerMinute bounds unverified webhook requests of one address. Deliveries
+	// with a right signature are never refused for their rate.
 	RatePerMinute int `env:"RATE_LIMIT_PER_MINUTE" envDefault:"60"`
+	// TrustedProxies are the networks (CIDR, comma-separated) whose
+	// X-Forwarded-For says who the client is.
+	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES"`
+	// MaxWorkers is how many pieces of stored work one process does at once. In a
+	// cluster the number of processes follows the requests (docs/operations.md).
+	MaxWorkers int `env:"MAX_WORKERS" envDefault:"8"`
+	// AutoScaling changes nothing in a process: the chart's autoscaling.enabled sets
+	// it and decides whether Knative scales.
+	AutoScaling bool `env:"ENABLE_AUTO_SCALING" envDefault:"true"`
 
 	GitHub GitHub `envPrefix:"GITHUB_"`
 	Notify Notify `envPrefix:"NOTIFY_"`
@@ -70,6 +92,16 @@ type Config struct {
 	ConsoleToken Secret `env:"CONSOLE_TOKEN"`
 	// HealthToken opens /health/detailed; without one that page is closed.
 	HealthToken Secret `env:"HEALTH_TOKEN"`
+
+	// SecretKey makes CONSOLE_TOKEN and HEALTH_TOKEN where they are unset (HKDF-SHA256;
+	// `mlops-bot config tokens` prints them).
+	SecretKey Secret `env:"SECRET_KEY"`
+	// EncryptionKey (base64 of 32 bytes) encrypts webhook bodies in the database and
+	// tokens in the cache; without one they are stored as they came.
+	EncryptionKey Secret `env:"ENCRYPTION_KEY"`
+	// EncryptionKeyPrevious still decrypts, while a rotation is under way
+	// (`mlops-bot reseal` ends it).
+	EncryptionKeyPrevious Secret `env:"ENCRYPTION_KEY_PREVIOUS"`
 
 	// Tick is the clock of `serve`; in a cluster a PingSource ticks.
 	Tick time.Duration `env:"TICK_INTERVAL" envDefault:"15s"`
@@ -83,12 +115,18 @@ type Config struct {
 type GitHub struct {
 	AppID          int64  `env:"APP_ID"`           // the number on the App's settings page
 	PrivateKeyPath string `env:"PRIVATE_KEY_PATH"` // file with the App's private key (PEM)
-	WebhookSecret  Secret `env:"WEBHOOK_SECRET"`   // at least 16 characters
+	// Token replaces the App for one repository: a fine-grained token that acts as
+	// its owner. The repository's own webhook sends the events.
+	Token         Secret `env:"TOKEN"`
+	WebhookSecret Secret `env:"WEBHOOK_SECRET"` // at least 16 characters
 	// WebhookSecretPrevious is accepted too, while a rotation is under way.
 	WebhookSecretPrevious Secret `env:"WEBHOOK_SECRET_PREVIOUS"`
 	// APIURL is the REST API's root; nothing is appended to it but a slash.
 	APIURL     string `env:"API_URL" envDefault:"https://api.github.com/"`
 	GraphQLURL string `env:"GRAPHQL_URL" envDefault:"https://api.github.com/graphql"` // the GraphQL endpoint
+	// InsecureAPI allows http:// addresses of the API elsewhere than on this machine:
+	// for instances made for tests only, since tokens travel in the clear.
+	InsecureAPI bool `env:"INSECURE_API" envDefault:"false"`
 	// LogHosts are further hosts that job logs may be downloaded from.
 	LogHosts []string `env:"LOG_HOSTS"`
 }
@@ -138,7 +176,36 @@ func Parse(environ []string) (Config, error) {
 	if err := env.ParseWithOptions(&c, env.Options{Environment: vars}); err != nil {
 		return c, fmt.Errorf("read the settings: %w", err)
 	}
-	return c, nil
+	return c.derived(), nil
+}
+
+// derived fills in what follows from other settings.
+func (c Config) derived() Config {
+	if c.DatabasePassword != "" {
+		if u, err := url.Parse(c.DatabaseURL.Reveal()); err == nil && strings.HasPrefix(u.Scheme, "postgres") && u.User != nil {
+			if _, has := u.User.Password(); !has {
+				u.User = url.UserPassword(u.User.Username(), c.DatabasePassword.Reveal())
+				c.DatabaseURL = Secret(u.String())
+			}
+		}
+	}
+	if c.SecretKey != "" {
+		for purpose, token := range map[string]*Secret{"console": &c.ConsoleToken, "health": &c.HealthToken} {
+			if *token == "" {
+				*token = derive(c.SecretKey, purpose)
+			}
+		}
+	}
+	return c
+}
+
+// derive makes a token of 43 characters for a purpose (RFC 5869).
+func derive(key Secret, purpose string) Secret {
+	b, err := hkdf.Key(sha256.New, []byte(key), nil, "mlops-bot "+purpose+" token", sha256.Size)
+	if err != nil {
+		return "" // only for lengths that a hash can't give
+	}
+	return Secret(base64.RawURLEncoding.EncodeToString(b))
 }
 
 // Validate reports every setting that keeps the program from working.
@@ -149,6 +216,26 @@ func (c Config) Validate(program Program) error {
 	}
 	if c.Port < 0 || c.Port > 65535 {
 		bad("PORT", "%d is not between 0 and 65535", c.Port)
+	}
+	if c.MetricsPort < 0 || c.MetricsPort > 65535 || (c.MetricsPort != 0 && c.MetricsPort == c.Port) {
+		bad("METRICS_PORT", "%d is not between 0 and 65535, or is PORT", c.MetricsPort)
+	}
+	if c.DatabaseConnections < 2 || c.DatabaseConnections > 1000 {
+		bad("DATABASE_MAX_CONNECTIONS", "%d is not between 2 and 1000", c.DatabaseConnections)
+	}
+	if c.MaxWorkers < 1 || c.MaxWorkers > 100 {
+		bad("MAX_WORKERS", "%d is not between 1 and 100", c.MaxWorkers)
+	}
+	if c.SecretKey != "" && len(c.SecretKey) < 32 {
+		bad("SECRET_KEY", "is shorter than 32 characters (`openssl rand -hex 32` makes one)")
+	}
+	for name, v := range map[string]Secret{"ENCRYPTION_KEY": c.EncryptionKey, "ENCRYPTION_KEY_PREVIOUS": c.EncryptionKeyPrevious} {
+		if b, err := base64.StdEncoding.DecodeString(v.Reveal()); v != "" && (err != nil || len(b) != 32) {
+			bad(name, "is not the base64 of 32 bytes (`openssl rand -base64 32` makes one)")
+		}
+	}
+	if c.EncryptionKeyPrevious != "" && c.EncryptionKey == "" {
+		bad("ENCRYPTION_KEY", "is not set, but ENCRYPTION_KEY_PREVIOUS is")
 	}
 	if c.RatePerMinute < 1 {
 		bad("RATE_LIMIT_PER_MINUTE", "%d is less than 1", c.RatePerMinute)
@@ -178,9 +265,12 @@ func (c Config) Validate(program Program) error {
 		}
 	}
 	needsApp := program == Serve || program == Detect || program == Repair || program == Notifyd
-	if needsApp {
+	if needsApp && c.GitHub.Token != "" && c.GitHub.AppID != 0 {
+		bad("GITHUB_TOKEN", "is set beside GITHUB_APP_ID: set one of them")
+	}
+	if needsApp && c.GitHub.Token == "" {
 		if c.GitHub.AppID <= 0 {
-			bad("GITHUB_APP_ID", "is not set: it is the number on the App's settings page (`mlops-bot app manifest` helps to make an App)")
+			bad("GITHUB_APP_ID", "is not set: it is the number on the App's settings page (`mlops-bot app manifest` helps to make an App); or set GITHUB_TOKEN for one repository without an App")
 		}
 		if c.GitHub.PrivateKeyPath == "" {
 			bad("GITHUB_PRIVATE_KEY_PATH", "is not set: it is the file with the App's private key (PEM)")
@@ -234,3 +324,8 @@ func checkURL(s string) error {
 
 // Address is Host and Port.
 func (c Config) Address() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
+
+// MetricsAddress is Host and MetricsPort.
+func (c Config) MetricsAddress() string {
+	return net.JoinHostPort(c.Host, strconv.Itoa(c.MetricsPort))
+}

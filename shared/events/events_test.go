@@ -94,7 +94,7 @@ func TestRoutes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := map[string]bool{TypeInstallationDeleted: true, TypePullRequestClosed: true, TypeIssueCommentCreated: true}
+	known := map[string]bool{TypePing: true, TypeInstallationDeleted: true, TypePullRequestClosed: true, TypeIssueCommentCreated: true}
 	for _, p := range samples() {
 		known[p.EventType()] = true
 	}

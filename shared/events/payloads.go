@@ -18,6 +18,9 @@ const (
 	TypeRepairAbandoned  = "dev.mlopsbot.repair.abandoned.v1"
 	TypeTick             = "dev.mlopsbot.tick.v1"
 	TypeWorkDue          = "dev.mlopsbot.work.due.v1"
+	// TypePing is what a cluster's PingSource sends, which can't be told a type: it
+	// is the tick there.
+	TypePing = "dev.knative.sources.ping"
 )
 
 // The types of GitHub's events that a function consumes.

@@ -17,7 +17,14 @@ import (
 
 // Counter is one series of a counter as it stands in the database.
 type Counter struct {
-	Name   string // a Prometheus name, e.g. "mlopsbot_repairs_total"
+	Name   string // a Prometheus name, e.g. "bot_runs_total"
+	Labels map[string]string
+	Value  float64
+}
+
+// Gauge is one series of a gauge as it stands in the database.
+type Gauge struct {
+	Name   string
 	Labels map[string]string
 	Value  float64
 }
@@ -35,24 +42,31 @@ type Histogram struct {
 // Measures reads what has been counted. Labels are few and bounded.
 type Measures interface {
 	Counters(context.Context) ([]Counter, error)
+	Gauges(context.Context) ([]Gauge, error)
 	Histograms(context.Context) ([]Histogram, error)
 }
 
 const (
+	upName         = "bot_dependency_up"
 	measureTimeout = 5 * time.Second
 	maxSeries      = 20000
 )
 
 // MetricsHandler serves the measures in Prometheus' format, beside those of the
-// process itself. help holds a sentence per metric name. mlopsbot_measures_up is
-// 0 when the database could not be read, and then no series of it is shown:
-// counters that jump to zero would look like a restart.
-func MetricsHandler(measures Measures, help map[string]string, log *slog.Logger) http.Handler {
+// process itself. help holds a sentence per metric name. bot_dependency_up tells
+// of each dependency whether it answers, also when the database doesn't; then no
+// series of the database is shown: counters that jump to zero would look like a
+// restart.
+func MetricsHandler(measures Measures, dependencies map[string]func(context.Context) error, help map[string]string, log *slog.Logger) http.Handler {
+	probes := make(map[string]*probe, len(dependencies))
+	for name, run := range dependencies {
+		probes[name] = newProbe(run)
+	}
 	reg := prometheus.NewPedanticRegistry()
 	reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		measureCollector{measures, help, log},
+		measureCollector{measures, probes, help, log},
 	)
 	return SecurityHeaders(promhttp.HandlerFor(reg, promhttp.HandlerOpts{
 		MaxRequestsInFlight: 4,
@@ -61,7 +75,7 @@ func MetricsHandler(measures Measures, help map[string]string, log *slog.Logger)
 }
 
 var (
-	upDesc = prometheus.NewDesc("mlopsbot_measures_up", "Whether the counters could be read from the database.", nil, nil)
+	upDesc = prometheus.NewDesc(upName, "Whether the dependency answers.", []string{"dependency"}, nil)
 
 	// reserved begins the names of the process's own metrics: a row of such a name
 	// would make the registry refuse the whole page.
@@ -72,6 +86,7 @@ var (
 
 type measureCollector struct {
 	measures Measures
+	probes   map[string]*probe
 	help     map[string]string
 	log      *slog.Logger
 }
@@ -86,19 +101,29 @@ func (c measureCollector) Collect(out chan<- prometheus.Metric) {
 	defer cancel()
 
 	metrics, err := c.read(ctx)
-	up := 1.0
 	if err != nil {
 		c.log.ErrorContext(ctx, "cannot read the measures", KeyError, err.Error())
-		up, metrics = 0, nil
+		metrics = nil
 	}
 	for _, m := range metrics {
 		out <- m
 	}
-	out <- prometheus.MustNewConstMetric(upDesc, prometheus.GaugeValue, up)
+	for name, p := range c.probes {
+		up := 1.0
+		if err := p.do(ctx, DefaultProbeTimeout); err != nil {
+			c.log.ErrorContext(ctx, "a dependency is down", "dependency", name, KeyError, err.Error())
+			up = 0
+		}
+		out <- prometheus.MustNewConstMetric(upDesc, prometheus.GaugeValue, up, name)
+	}
 }
 
 func (c measureCollector) read(ctx context.Context) ([]prometheus.Metric, error) {
 	counters, err := c.measures.Counters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	gauges, err := c.measures.Gauges(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +141,13 @@ func (c measureCollector) read(ctx context.Context) ([]prometheus.Metric, error)
 		values := labelValues(names, labels)
 		id := name + "\x00" + strings.Join(names, "\x00") + "\x01" + strings.Join(values, "\x00")
 		if !metricName.MatchString(name) || reserved.MatchString(name) || slices.ContainsFunc(names, func(n string) bool { return !labelName.MatchString(n) }) ||
-			seen[id] || (kind[name] != "" && kind[name] != typ) || name == "mlopsbot_measures_up" || len(metrics) >= maxSeries {
+			seen[id] || (kind[name] != "" && kind[name] != typ) || name == upName || len(metrics) >= maxSeries {
 			c.log.WarnContext(ctx, "left out a series that Prometheus would not take", "metric", name, "type", typ)
 			return
 		}
 		help := c.help[name]
 		if help == "" {
-			help = "See docs/metrics.md."
+			help = "Counted in the bot's database."
 		}
 		m, err := build(prometheus.NewDesc(name, help, names, nil), values)
 		if err != nil {
@@ -135,6 +160,11 @@ func (c measureCollector) read(ctx context.Context) ([]prometheus.Metric, error)
 	for _, s := range counters {
 		add("counter", s.Name, s.Labels, func(d *prometheus.Desc, values []string) (prometheus.Metric, error) {
 			return prometheus.NewConstMetric(d, prometheus.CounterValue, s.Value, values...)
+		})
+	}
+	for _, s := range gauges {
+		add("gauge", s.Name, s.Labels, func(d *prometheus.Desc, values []string) (prometheus.Metric, error) {
+			return prometheus.NewConstMetric(d, prometheus.GaugeValue, s.Value, values...)
 		})
 	}
 	for _, s := range histograms {

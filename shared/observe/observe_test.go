@@ -268,11 +268,13 @@ func TestBearerMatches(t *testing.T) {
 
 type fakeMeasures struct {
 	counters   []Counter
+	gauges     []Gauge
 	histograms []Histogram
 	err        error
 }
 
 func (f fakeMeasures) Counters(context.Context) ([]Counter, error)     { return f.counters, f.err }
+func (f fakeMeasures) Gauges(context.Context) ([]Gauge, error)         { return f.gauges, nil }
 func (f fakeMeasures) Histograms(context.Context) ([]Histogram, error) { return f.histograms, nil }
 
 func TestMetrics(t *testing.T) {
@@ -284,9 +286,10 @@ func TestMetrics(t *testing.T) {
 		{"mlopsbot_hostile_total", map[string]string{"repo": "a\"\n\xff" + strings.Repeat("x", 1000)}, 1},
 		{"not a name", nil, 1},
 		{"mlopsbot_bad_label_total", map[string]string{"a-b": "x"}, 1},
-		{"mlopsbot_measures_up", nil, 1},
+		{"bot_dependency_up", nil, 1},
 		{"go_goroutines", nil, 1}, // the process's own
 	}
+	gauges := []Gauge{{"mlopsbot_waiting", map[string]string{"function": "repair"}, 2}}
 	histograms := []Histogram{
 		{"mlopsbot_handler_seconds", map[string]string{"consumer": "detect"}, map[float64]uint64{0.1: 1, 1: 2}, 3, 4.5},
 		{"mlopsbot_repairs_total", nil, nil, 1, 1}, // a counter's name
@@ -296,7 +299,7 @@ func TestMetrics(t *testing.T) {
 		has, hasnt []string
 	}{
 		"readable": {
-			fakeMeasures{counters, histograms, nil},
+			fakeMeasures{counters, gauges, histograms, nil},
 			[]string{
 				"# HELP mlopsbot_repairs_total Repairs.\n", "# TYPE mlopsbot_repairs_total counter\n",
 				`mlopsbot_repairs_total{rule="cuda-oom",state="verified"} 3` + "\n",
@@ -305,21 +308,26 @@ func TestMetrics(t *testing.T) {
 				`mlopsbot_handler_seconds_bucket{consumer="detect",le="0.1"} 1` + "\n",
 				`mlopsbot_handler_seconds_bucket{consumer="detect",le="+Inf"} 3` + "\n",
 				`mlopsbot_handler_seconds_sum{consumer="detect"} 4.5` + "\n",
-				"mlopsbot_measures_up 1\n", "go_goroutines ",
+				`bot_dependency_up{dependency="database"} 1` + "\n", `bot_dependency_up{dependency="cache"} 0` + "\n", "go_goroutines ",
+				"# TYPE mlopsbot_waiting gauge\n", `mlopsbot_waiting{function="repair"} 2` + "\n",
 			},
 			[]string{"not a name", "a-b", strings.Repeat("x", 300)},
 		},
 		"down": {
-			fakeMeasures{counters, histograms, errors.New("database is down")},
-			[]string{"mlopsbot_measures_up 0\n", "go_goroutines "},
-			[]string{"mlopsbot_repairs_total"},
+			fakeMeasures{counters, gauges, histograms, errors.New("database is down")},
+			[]string{`bot_dependency_up{dependency="database"} 0` + "\n", `bot_dependency_up{dependency="cache"} 0` + "\n", "go_goroutines "},
+			[]string{"mlopsbot_repairs_total", "mlopsbot_waiting"},
 		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := httptest.NewRecorder()
-			MetricsHandler(tt.measures, map[string]string{"mlopsbot_repairs_total": "Repairs."}, slog.New(slog.DiscardHandler)).
+			dependencies := map[string]func(context.Context) error{
+				"database": func(context.Context) error { return tt.measures.err },
+				"cache":    func(context.Context) error { return errors.New("cache is down") },
+			}
+			MetricsHandler(tt.measures, dependencies, map[string]string{"mlopsbot_repairs_total": "Repairs."}, slog.New(slog.DiscardHandler)).
 				ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
 			if w.Code != http.StatusOK {
 				t.Fatalf("status %d: %s", w.Code, w.Body)

@@ -69,9 +69,9 @@ type numberedPublisher struct {
 	k *killer
 }
 
-func (p numberedPublisher) Publish(ctx context.Context, envs ...domain.Envelope) error {
+func (p numberedPublisher) Publish(ctx context.Context, env domain.Envelope) error {
 	if err := p.k.step("broker.Publish"); err != nil {
 		return err
 	}
-	return p.Publisher.Publish(ctx, envs...)
+	return p.Publisher.Publish(ctx, env)
 }
