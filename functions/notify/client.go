@@ -27,10 +27,12 @@ const (
 )
 
 // Client is the one way out for channels that speak HTTP. It follows no
-// redirects, reads a bounded part of the answer, and its errors never hold a
-// URL's path or query, since for chat services the URL is the secret.
+// redirects, reads a bounded part of the answer, leaves a host that is down alone
+// for a while, and its errors never hold a URL's path or query, since for chat
+// services the URL is the secret.
 type Client struct {
 	http          *http.Client
+	circuits      circuits
 	allowLoopback bool
 	now           func() time.Time
 }
@@ -69,6 +71,7 @@ func NewClient(s ClientSettings) *Client {
 				return http.ErrUseLastResponse
 			},
 		},
+		circuits:      circuits{byHost: map[string]*circuit{}},
 		allowLoopback: s.AllowLoopback,
 		now:           s.Now,
 	}
@@ -109,7 +112,8 @@ var shortReason = regexp.MustCompile(`^[a-z][a-z_]{2,40}$`)
 // postJSON sends body and maps the answer to a domain error: 429 is RateLimited
 // until Retry-After (a minute where it is missing, an hour at most), 408, 425,
 // 5xx and broken connections are Transient, 401 and 403 Denied, everything else
-// but 2xx, redirects included, Invalid.
+// but 2xx, redirects included, Invalid. After several Transient ones in a row it
+// sends nothing for a minute and is RateLimited until that is over.
 func (c *Client) postJSON(ctx context.Context, op, rawURL string, header http.Header, body []byte) error {
 	if err := c.check(op, rawURL); err != nil {
 		return err
@@ -126,7 +130,11 @@ func (c *Client) postJSON(ctx context.Context, op, rawURL string, header http.He
 	}
 	req.Header.Set("Content-Type", "application/json; charset=utf-8")
 	req.Header.Set("User-Agent", "mlops-bot")
+	return c.send(ctx, op, req.URL.Host, func() error { return c.exchange(op, req) })
+}
 
+// exchange makes the request and reads what the answer comes to.
+func (c *Client) exchange(op string, req *http.Request) error {
 	res, err := c.http.Do(req)
 	if err != nil {
 		// A *url.Error repeats the whole URL.
@@ -145,7 +153,7 @@ func (c *Client) postJSON(ctx context.Context, op, rawURL string, header http.He
 		return err
 	}
 	reason := ""
-	if s := strings.TrimSpace(string(answer)); shortReason.MatchString(s) && !strings.Contains(rawURL, s) {
+	if s := strings.TrimSpace(string(answer)); shortReason.MatchString(s) && !strings.Contains(req.URL.String(), s) {
 		reason = " (" + s + ")"
 	}
 	kind := domain.Invalid

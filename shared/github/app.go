@@ -18,23 +18,25 @@ import (
 // maxDeliveryPages bounds how far back the App's deliveries are read.
 const maxDeliveryPages = 50
 
-// App is what GitHub knows about the App.
+// App is what GitHub knows about the App, or about the owner of the token that
+// the Client acts with instead.
 type App struct {
-	ID   int64
-	Slug string
+	ID   int64  // 0 for a token
+	Slug string // the owner's login for a token
 	Name string
-	// Permissions maps GitHub's names to "read", "write" or "admin".
+	// Login is the login that is acted under: comments, issues and pull requests of
+	// the bot's bear it.
+	Login string
+	// Permissions maps GitHub's names to "read", "write" or "admin". nil says that
+	// they can't be known: GitHub tells them of Apps and of classic tokens only.
 	Permissions map[string]string
-	Events      []string
+	Events      []string // none for a token: the repository's webhook has them
 	HTMLURL     string
 }
 
-// BotLogin is the login that the App acts under.
-func (a App) BotLogin() string { return a.Slug + "[bot]" }
-
 // Installation is one account's installation of the App.
 type Installation struct {
-	ID          int64
+	ID          int64  // 0 stands for the repositories that a token reaches
 	Account     string // login
 	AllRepos    bool   // all of the account's repositories, not selected ones
 	Suspended   bool
@@ -65,8 +67,12 @@ type appWire struct {
 	HTMLURL     string            `json:"html_url"`
 }
 
-// AppInfo asks GitHub who the App is; that it answers proves the App's key.
+// AppInfo asks GitHub who the App is; that it answers proves the App's key. With
+// a token it says whose that is.
 func (c *Client) AppInfo(ctx context.Context) (App, error) {
+	if c.hasToken() {
+		return c.tokenInfo(ctx)
+	}
 	k := call{op: "read the App", scope: scopeApp}
 	a, err := read(ctx, c, k, func(ctx context.Context, api *gh.Client) (*appWire, error) {
 		a, _, err := get[appWire](ctx, api, "app")
@@ -78,28 +84,39 @@ func (c *Client) AppInfo(ctx context.Context) (App, error) {
 	if a.ID != c.cfg.AppID || a.Slug == "" {
 		return App{}, incomplete(k.op)
 	}
-	return App(*a), nil
+	return App{
+		ID: a.ID, Slug: a.Slug, Name: a.Name, Login: a.Slug + "[bot]", Permissions: a.Permissions, Events: a.Events, HTMLURL: a.HTMLURL,
+	}, nil
 }
 
-// bot returns the login that the App writes under, which is asked for once.
+// bot returns the login that the bot writes under, which is asked for once.
 func (c *Client) bot(ctx context.Context) (string, error) {
-	c.slugMu.Lock()
-	slug := c.slug
-	c.slugMu.Unlock()
-	if slug == "" {
-		a, err := c.AppInfo(ctx)
-		if err != nil {
-			return "", err
-		}
-		c.slugMu.Lock()
-		c.slug, slug = a.Slug, a.Slug
-		c.slugMu.Unlock()
+	c.loginMu.Lock()
+	name := c.login
+	c.loginMu.Unlock()
+	if name != "" {
+		return name, nil
 	}
-	return App{Slug: slug}.BotLogin(), nil
+	a, err := c.AppInfo(ctx)
+	if err != nil {
+		return "", err
+	}
+	c.loginMu.Lock()
+	c.login = a.Login
+	c.loginMu.Unlock()
+	return a.Login, nil
 }
 
-// Installations lists where the App is installed, at most 1,000.
+// Installations lists where the App is installed, at most 1,000. A token comes to
+// one installation without an id, of the token's owner.
 func (c *Client) Installations(ctx context.Context) ([]Installation, error) {
+	if c.hasToken() {
+		a, err := c.tokenInfo(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return []Installation{{Account: a.Login, Permissions: a.Permissions}}, nil
+	}
 	k := call{op: "list the App's installations", scope: scopeApp}
 	type wire struct {
 		ID                  int64             `json:"id"`
@@ -133,8 +150,12 @@ func (c *Client) Installations(ctx context.Context) ([]Installation, error) {
 // FailedDeliveries lists the App's webhook deliveries since then of which no
 // attempt succeeded, oldest first. GitHub doesn't redeliver by itself. It lists
 // newest first, so that a later success is always seen before what it makes good.
+// With a token the error wraps ErrNeedsApp.
 func (c *Client) FailedDeliveries(ctx context.Context, since time.Time) ([]HookDelivery, error) {
 	k := call{op: "list the App's deliveries", scope: scopeApp}
+	if err := c.needsApp(k); err != nil {
+		return nil, err
+	}
 	failed := map[string]*HookDelivery{}
 	good := map[string]bool{}
 	cursor := ""
@@ -193,9 +214,13 @@ func (c *Client) FailedDeliveries(ctx context.Context, since time.Time) ([]HookD
 	return out, nil
 }
 
-// Redeliver has GitHub send a delivery again, under the GUID that it had.
+// Redeliver has GitHub send a delivery again, under the GUID that it had. With a
+// token the error wraps ErrNeedsApp.
 func (c *Client) Redeliver(ctx context.Context, id int64) error {
 	k := call{op: "have a delivery sent again", scope: scopeApp}
+	if err := c.needsApp(k); err != nil {
+		return err
+	}
 	_, err := write(ctx, c, k, func(ctx context.Context, api *gh.Client) (struct{}, error) {
 		_, _, err := api.Apps.RedeliverHookDelivery(ctx, id)
 		if _, ok := errors.AsType[*gh.AcceptedError](err); ok {

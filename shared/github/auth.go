@@ -64,9 +64,13 @@ type clientKey struct {
 }
 
 type clientEntry struct {
-	key clientKey
-	api *gh.Client
+	key    clientKey
+	api    *gh.Client
+	tokens *tokenKeeper // nil where tokens are kept nowhere else
 }
+
+// reused reports whether the client's token came from the cache.
+func (e *clientEntry) reused() bool { return e.tokens != nil && e.tokens.reused.Load() }
 
 // clientCache keeps the least recently used clients, each with its transport and
 // its token.
@@ -81,64 +85,128 @@ func newClientCache(limit int) *clientCache {
 	return &clientCache{limit: limit, order: list.New(), byKey: map[clientKey]*list.Element{}}
 }
 
-func (cc *clientCache) get(k clientKey, dial func() *gh.Client) (api *gh.Client, kept bool) {
+func (cc *clientCache) get(k clientKey, dial func() *clientEntry) (e *clientEntry, kept bool) {
 	cc.mu.Lock()
 	defer cc.mu.Unlock()
-	if e, ok := cc.byKey[k]; ok {
-		cc.order.MoveToFront(e)
-		return e.Value.(*clientEntry).api, true
+	if at, ok := cc.byKey[k]; ok {
+		cc.order.MoveToFront(at)
+		return at.Value.(*clientEntry), true
 	}
-	api = dial()
-	cc.byKey[k] = cc.order.PushFront(&clientEntry{key: k, api: api})
+	e = dial()
+	cc.put(e)
+	return e, false
+}
+
+// replace has e used instead of what has its key.
+func (cc *clientCache) replace(e *clientEntry) {
+	cc.mu.Lock()
+	defer cc.mu.Unlock()
+	if at, ok := cc.byKey[e.key]; ok {
+		cc.order.Remove(at)
+		delete(cc.byKey, e.key)
+	}
+	cc.put(e)
+}
+
+func (cc *clientCache) put(e *clientEntry) {
+	cc.byKey[e.key] = cc.order.PushFront(e)
 	if cc.order.Len() > cc.limit {
 		last := cc.order.Back()
 		cc.order.Remove(last)
 		delete(cc.byKey, last.Value.(*clientEntry).key)
 	}
-	return api, false
 }
 
-func (cc *clientCache) drop(k call) {
-	key := clientKey{k.installation, k.repo, k.scope}
-	cc.mu.Lock()
-	defer cc.mu.Unlock()
-	if e, ok := cc.byKey[key]; ok {
-		cc.order.Remove(e)
-		delete(cc.byKey, key)
+// account is whose limits a call counts against: an installation, or 0 for the
+// App itself and for a token.
+func (c *Client) account(k call) int64 {
+	if c.hasToken() {
+		return 0
 	}
+	return k.installation
+}
+
+// clientKey is what a call's client is kept under. A token is one client, whatever the
+// call is for.
+func (c *Client) clientKey(k call) clientKey {
+	if c.hasToken() {
+		return clientKey{}
+	}
+	return clientKey{k.installation, k.repo, k.scope}
 }
 
 // client returns the client for a call and whether it was kept from an earlier
 // one, so that its token may have been revoked meanwhile.
-func (c *Client) client(k call) (api *gh.Client, kept bool, err error) {
-	if k.scope != scopeApp && (k.installation <= 0 || k.repo <= 0) {
+func (c *Client) client(k call) (e *clientEntry, kept bool, err error) {
+	if k.scope != scopeApp && (k.repo <= 0 || k.installation <= 0 && !c.hasToken()) {
 		return nil, false, domain.Errorf(domain.Invalid, "choose a token", "installation %d and repository %d don't name a repository", k.installation, k.repo)
 	}
-	api, kept = c.clients.get(clientKey{k.installation, k.repo, k.scope}, func() *gh.Client { return c.dial(k) })
-	return api, kept, nil
+	e, kept = c.clients.get(c.clientKey(k), func() *clientEntry { return c.dial(k) })
+	return e, kept, nil
 }
 
-func (c *Client) dial(k call) *gh.Client {
-	base := &guard{base: c.base, api: c.api, graphql: c.graphql, userAgent: c.cfg.UserAgent, observe: c.cfg.Observe, installation: k.installation}
-	// Each gets an apps transport of its own: ghinstallation writes to it whenever it
-	// mints a token, without a lock.
-	app := ghinstallation.NewAppsTransportFromPrivateKey(base, c.cfg.AppID, c.key)
-	app.BaseURL = strings.TrimSuffix(c.api.String(), "/")
-	var auth http.RoundTripper = app
-	if k.scope != scopeApp {
-		inst := ghinstallation.NewFromAppsTransport(app, k.installation)
-		inst.InstallationTokenOptions = &gh.InstallationTokenOptions{RepositoryIDs: []int64{k.repo}, Permissions: k.scope.permissions()}
-		auth = inst
+// renew replaces a client whose token was refused by one that has a new token
+// minted.
+func (c *Client) renew(k call) *clientEntry {
+	e := c.dial(k)
+	if e.tokens != nil {
+		e.tokens.fresh.Store(true)
 	}
-	api := gh.NewClient(&http.Client{
-		Transport: auth,
+	c.clients.replace(e)
+	return e
+}
+
+// authorized calls fn with the client for a call, and again with a new token when
+// GitHub refuses the one that it had.
+func (c *Client) authorized(k call, fn func(*gh.Client) error) error {
+	e, kept, err := c.client(k)
+	if err != nil {
+		return err
+	}
+	err = fn(e.api)
+	if unauthorized(err) && !c.hasToken() && (kept || e.reused()) {
+		return fn(c.renew(k).api)
+	}
+	return err
+}
+
+func (c *Client) dial(k call) *clientEntry {
+	e := &clientEntry{key: c.clientKey(k)}
+	network := c.base
+	if c.cfg.Cache != nil {
+		network = &revalidator{base: network, cache: c.cfg.Cache, identity: strings.Join(c.identity(k), " "), log: c.cfg.Logger}
+	}
+	var base http.RoundTripper = &guard{base: network, api: c.api, graphql: c.graphql, userAgent: c.cfg.UserAgent, limits: c.limits, installation: c.account(k)}
+	if c.cfg.TokenCache != nil && !c.hasToken() && k.scope != scopeApp {
+		e.tokens = &tokenKeeper{base: base, cache: c.cfg.TokenCache, key: cacheKey("token", c.identity(k)...), now: c.cfg.Now, log: c.cfg.Logger}
+		base = e.tokens
+	}
+	e.api = gh.NewClient(&http.Client{
+		Transport: c.authenticate(k, base),
 		// The guard follows what may be followed. A redirect that comes up to here
 		// leaves the API and would take the token along.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	})
-	api.BaseURL = c.api
-	api.UserAgent = c.cfg.UserAgent
-	return api
+	e.api.BaseURL = c.api
+	e.api.UserAgent = c.cfg.UserAgent
+	return e
+}
+
+// authenticate adds to requests what they show to be let in.
+func (c *Client) authenticate(k call, base http.RoundTripper) http.RoundTripper {
+	if c.hasToken() {
+		return bearer{base: base, token: c.cfg.Token}
+	}
+	// Each gets an apps transport of its own: ghinstallation writes to it whenever it
+	// mints a token, without a lock.
+	app := ghinstallation.NewAppsTransportFromPrivateKey(base, c.cfg.AppID, c.key)
+	app.BaseURL = strings.TrimSuffix(c.api.String(), "/")
+	if k.scope == scopeApp {
+		return app
+	}
+	inst := ghinstallation.NewFromAppsTransport(app, k.installation)
+	inst.InstallationTokenOptions = &gh.InstallationTokenOptions{RepositoryIDs: []int64{k.repo}, Permissions: k.scope.permissions()}
+	return inst
 }
 
 var (

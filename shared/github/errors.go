@@ -128,21 +128,23 @@ func (c *Client) refused(k call, r refusal, limited limitFunc) error {
 		return limited(at, kind)
 	}
 	switch {
-	case r.status < 500 && strings.Contains(text, "workflows` permission"):
+	case r.status < 500 && (strings.Contains(text, "workflows` permission") || strings.Contains(text, "workflow` scope")):
 		// 403, 404 or 422, by the endpoint.
-		return domain.Errorf(domain.Denied, k.op, "the App lacks a permission for this; needed: workflows:write. Grant it in the App's settings and have the installation accept it")
+		return c.lacks(k, "workflows:write")
 	case r.status < 500 && (strings.Contains(text, "rule violations") || strings.Contains(text, "protected branch")):
 		return domain.Errorf(domain.Denied, k.op, "the repository's rules refuse it: %s", said)
+	case r.status == http.StatusUnauthorized && c.hasToken():
+		return domain.Errorf(domain.Denied, k.op, "GitHub refused the token (%s): it was revoked, has expired or is wrong", said)
 	case r.status == http.StatusUnauthorized:
 		return domain.Errorf(domain.Denied, k.op, "GitHub refused the credentials (%s): the token was revoked, the installation suspended or removed, or the App's key is wrong", said)
 	case r.status == http.StatusForbidden && strings.Contains(text, "already running"):
 		return invalid(domain.ErrExists)
-	case r.status == http.StatusForbidden && strings.Contains(text, "not accessible by integration"):
+	case r.status == http.StatusForbidden && (strings.Contains(text, "not accessible by integration") || strings.Contains(text, "not accessible by personal access token")):
 		need := clean(r.header.Get("X-Accepted-GitHub-Permissions"))
 		if need == "" {
 			need = string(k.scope)
 		}
-		return domain.Errorf(domain.Denied, k.op, "the App lacks a permission for this; needed: %s. Grant it in the App's settings and have the installation accept it", need)
+		return c.lacks(k, need)
 	case r.status == http.StatusForbidden, r.status == http.StatusUnavailableForLegalReasons:
 		return domain.Errorf(domain.Denied, k.op, "GitHub answered %d: %s", r.status, said)
 	case r.status == http.StatusNotFound:
@@ -163,6 +165,14 @@ func (c *Client) refused(k call, r refusal, limited limitFunc) error {
 		return domain.Errorf(domain.Invalid, k.op, "GitHub answered %d to an address outside of the API, which is not followed", r.status)
 	}
 	return domain.Errorf(domain.Invalid, k.op, "GitHub answered %d: %s", r.status, said)
+}
+
+// lacks is the error of a permission that isn't there.
+func (c *Client) lacks(k call, need string) error {
+	if c.hasToken() {
+		return domain.Errorf(domain.Denied, k.op, "the token lacks a permission for this; needed: %s. Give it to the token in its settings", need)
+	}
+	return domain.Errorf(domain.Denied, k.op, "the App lacks a permission for this; needed: %s. Grant it in the App's settings and have the installation accept it", need)
 }
 
 func (c *Client) unprocessable(k call, r refusal, text, said string, invalid func(error) error) error {
@@ -228,7 +238,7 @@ func (c *Client) mintRefused(k call, r refusal, limited limitFunc) error {
 		if strings.Contains(text, "repositor") && !strings.Contains(text, "permission") {
 			return domain.Errorf(domain.Invalid, k.op, "installation %d doesn't have repository %d: %w", k.installation, k.repo, domain.ErrNotFound)
 		}
-		return domain.Errorf(domain.Denied, k.op, "the App lacks a permission for this; needed: %s. Grant it in the App's settings and have the installation accept it", k.scope)
+		return c.lacks(k, string(k.scope))
 	}
 	return c.refused(k, r, limited)
 }
@@ -259,7 +269,7 @@ func incomplete(op string) error {
 	return domain.Errorf(domain.Transient, op, "the answer is incomplete")
 }
 
-var credential = regexp.MustCompile(`gh[a-z]_[A-Za-z0-9_]+|github_pat_[A-Za-z0-9_]+|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]+|(?i)\b(bearer|token)\s+[A-Za-z0-9_.-]{16,}|([?&](sig|signature|token|se|sp)=)[^&\s"]+`)
+var credential = regexp.MustCompile(`gh[a-z]_[A-Za-z0-9_.-]+|github_pat_[A-Za-z0-9_]+|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]+|(?i)\b(bearer|token)\s+[A-Za-z0-9_.-]{16,}|([?&](sig|signature|token|se|sp)=)[^&\s"]+`)
 
 // clean makes a server's words fit for our errors: one bounded line without
 // credentials.

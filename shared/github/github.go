@@ -1,9 +1,10 @@
-// Package github is the bot's way to GitHub: authentication as an App and a thin
-// adapter over go-github that speaks in values of the domain and in typed errors.
-// It decides nothing about repairs. What it does decide is safety: a token is
-// minted for one repository and one kind of operation, it is sent to the API's
-// own address only, every answer is bounded in size and time, reads are tried
-// again a few times, and writes never are.
+// Package github is the bot's way to GitHub: authentication as an App, or with a
+// token for a repository without one, and a thin adapter over go-github that
+// speaks in values of the domain and in typed errors. It decides nothing about
+// repairs. What it does decide is safety: an App's token is minted for one
+// repository and one kind of operation, a token is sent to the API's own address
+// only, every answer is bounded in size and time, reads are tried again a few
+// times, writes never are, and nothing is asked of a GitHub that is down.
 package github
 
 import (
@@ -57,15 +58,21 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 type Pacer interface {
 	// Wait returns when the next mutating call of the installation may be made, or
 	// with the reason why it may not. The caller calls done once its own call has
-	// ended. Calls of the App itself have installation 0.
+	// ended. Calls of the App itself, and all that are made with Config.Token, have
+	// installation 0.
 	Wait(ctx context.Context, installationID int64) (done func(), err error)
 }
 
-// Config is what a Client needs. AppID and PrivateKey are mandatory, the rest has
-// defaults.
+// Config is what a Client needs. AppID and PrivateKey are mandatory, or Token is;
+// the rest has defaults.
 type Config struct {
 	AppID      int64
 	PrivateKey Secret // PEM, PKCS #1 or PKCS #8
+	// Token makes the Client act with a token of somebody's instead of as an App, for
+	// one repository or a few: a personal access token, or one as an Actions job has.
+	// There are no installations then: calls name installation 0, and what only an
+	// App can do fails with ErrNeedsApp.
+	Token Secret
 
 	// APIURL is the REST API's root, e.g. https://api.github.com/ (the default) or
 	// https://github.example.com/api/v3/. Nothing is appended to it but a missing
@@ -96,26 +103,38 @@ type Config struct {
 	HTTPTransport http.RoundTripper
 	// Pacer is asked before every mutating call; nil asks nobody.
 	Pacer Pacer
-	// Observe is told the remaining rate limit of every answer that carries one;
-	// installation 0 is the App itself.
-	Observe func(remaining int, installationID int64)
+	// Cache keeps answers, which GitHub is then only asked about; nil keeps none. An
+	// answer holds what the repository's files and logs do: whoever reads the cache
+	// reads them.
+	Cache Cache
+	// TokenCache keeps installation tokens until five minutes before their end, for
+	// other processes and later ones; nil keeps each process' own in its memory. It
+	// must encrypt and authenticate what it stores: a token in it can write.
+	TokenCache Cache
+	// OnRateLimit is told what is left of an installation's hourly limit, at most
+	// every 15 s, and at once when it falls below 100 calls; installation 0 is the
+	// App itself, or the token. It is called while a caller waits for its answer, so
+	// it must not take long, and from several goroutines.
+	OnRateLimit func(installationID int64, remaining, limit int, reset time.Time)
 	// Now is the clock that RetryAt is reckoned with; nil is the real one.
 	Now    func() time.Time
 	Logger *slog.Logger // nil discards
 }
 
-// Client talks to GitHub as an App. It is safe for concurrent use.
+// Client talks to GitHub as an App or with a token. It is safe for concurrent use.
 type Client struct {
 	cfg      Config
-	key      *rsa.PrivateKey
-	api      *url.URL // with a trailing slash
+	key      *rsa.PrivateKey // nil with a token
+	api      *url.URL        // with a trailing slash
 	graphql  *url.URL
 	base     http.RoundTripper
 	logHosts []string
 	clients  *clientCache
+	circuits map[string]*circuit // by host
+	limits   *limitReporter
 
-	slugMu sync.Mutex
-	slug   string
+	loginMu sync.Mutex
+	login   string
 }
 
 // New checks cfg and makes a Client; it doesn't talk to GitHub. The error is
@@ -123,13 +142,10 @@ type Client struct {
 func New(cfg Config) (*Client, error) {
 	const op = "set up the GitHub client"
 	c := &Client{cfg: cfg, clients: newClientCache(maxClients), logHosts: append(defaultLogHosts(), cfg.AllowedLogHosts...)}
-	if cfg.AppID <= 0 {
-		return nil, domain.Errorf(domain.Invalid, op, "the App's id is missing: set it from the App's settings page")
+	if err := c.checkIdentity(op); err != nil {
+		return nil, err
 	}
 	var err error
-	if c.key, err = parseKey(string(cfg.PrivateKey)); err != nil {
-		return nil, domain.Errorf(domain.Invalid, op, "read the App's private key: %w", err)
-	}
 	if cfg.APIURL == "" {
 		cfg.APIURL = "https://api.github.com/"
 	}
@@ -172,7 +188,30 @@ func New(cfg Config) (*Client, error) {
 		t.ResponseHeaderTimeout = c.cfg.Timeout
 		c.base = t
 	}
+	c.limits = &limitReporter{tell: cfg.OnRateLimit, now: c.cfg.Now, last: map[int64]limitReport{}}
+	c.circuits = map[string]*circuit{}
+	for _, u := range []*url.URL{c.api, c.graphql} {
+		c.circuits[u.Host] = newCircuit(u.Host, outageAfter, outagePause)
+	}
 	return c, nil
+}
+
+// checkIdentity reads what the Client shall act as.
+func (c *Client) checkIdentity(op string) (err error) {
+	switch {
+	case c.hasToken() && (c.cfg.AppID != 0 || c.cfg.PrivateKey != ""):
+		return domain.Errorf(domain.Invalid, op, "there are both an App and a token: set one of them")
+	case c.hasToken() && !isToken(string(c.cfg.Token)):
+		return domain.Errorf(domain.Invalid, op, "the token is none: it holds blanks or line breaks, or is too long")
+	case c.hasToken():
+		return nil
+	case c.cfg.AppID <= 0:
+		return domain.Errorf(domain.Invalid, op, "the App's id is missing: set it from the App's settings page")
+	}
+	if c.key, err = parseKey(string(c.cfg.PrivateKey)); err != nil {
+		return domain.Errorf(domain.Invalid, op, "read the App's private key: %w", err)
+	}
+	return nil
 }
 
 func parseKey(text string) (*rsa.PrivateKey, error) {
@@ -234,6 +273,7 @@ type call struct {
 	installation int64
 	repo         int64
 	scope        scope
+	graphql      bool // it goes to the GraphQL address
 }
 
 func on(op string, repo domain.Repo, s scope) call {
@@ -249,10 +289,15 @@ func read[T any](ctx context.Context, c *Client, k call, fn request[T]) (T, erro
 	return retry(ctx, c, k, func() (T, error) { return once(ctx, c, k, fn) })
 }
 
-// write makes a mutating call, once, when the pacer allows it.
+// write makes a mutating call, once, when the pacer allows it. Nobody waits for a
+// turn to call a GitHub that is down.
 func write[T any](ctx context.Context, c *Client, k call, fn request[T]) (T, error) {
+	if err := c.circuitOf(k).open(k, c.cfg.Now()); err != nil {
+		var none T
+		return none, err
+	}
 	if c.cfg.Pacer != nil {
-		done, err := c.cfg.Pacer.Wait(ctx, k.installation)
+		done, err := c.cfg.Pacer.Wait(ctx, c.account(k))
 		if err != nil {
 			var none T
 			return none, c.fail(k, err)
@@ -262,27 +307,23 @@ func write[T any](ctx context.Context, c *Client, k call, fn request[T]) (T, err
 	return once(ctx, c, k, fn)
 }
 
-// once makes a call and types its error. A 401 on a kept token means that the
-// token was revoked and nothing was done, so a fresh one is tried.
-func once[T any](ctx context.Context, c *Client, k call, fn request[T]) (T, error) {
-	for fresh := false; ; fresh = true {
-		api, kept, err := c.client(k)
-		var v T
-		if err == nil {
+// once makes a call and types its error. A 401 on a token that was minted for an
+// earlier call means that it was revoked and nothing was done, so a fresh one is
+// tried.
+func once[T any](ctx context.Context, c *Client, k call, fn request[T]) (v T, err error) {
+	err = c.authorized(k, func(api *gh.Client) error {
+		return c.attempt(ctx, k, func() (err error) {
 			tctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+			defer cancel()
 			v, err = fn(tctx, api)
-			cancel()
-		}
-		if err == nil {
-			return v, nil
-		}
-		if unauthorized(err) && kept && !fresh {
-			c.clients.drop(k)
-			continue
-		}
+			return err
+		})
+	})
+	if err != nil {
 		var none T
 		return none, c.fail(k, err)
 	}
+	return v, nil
 }
 
 func retry[T any](ctx context.Context, c *Client, k call, fn func() (T, error)) (T, error) {

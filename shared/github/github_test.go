@@ -415,9 +415,11 @@ func TestPacerAndScopes(t *testing.T) {
 	var left []string
 	c := a.client(t, func(cfg *Config) {
 		cfg.Pacer = p
-		cfg.Observe = func(n int, id int64) { left = append(left, fmt.Sprint(n, " of ", id)) }
+		cfg.OnRateLimit = func(id int64, n, limit int, reset time.Time) {
+			left = append(left, fmt.Sprint(id, ": ", n, " of ", limit, " until ", reset.Unix()))
+		}
 	})
-	a.routes["GET /app"] = answer(200, `{"id":7,"slug":"mlops-bot"}`, "X-RateLimit-Remaining", "4999")
+	a.routes["GET /app"] = answer(200, `{"id":7,"slug":"mlops-bot"}`, "X-RateLimit-Remaining", "4999", "X-RateLimit-Limit", "5000", "X-RateLimit-Reset", "1793880000")
 	ctx := t.Context()
 	sha, err := c.CommitFiles(ctx, testRepo, domain.CommitRequest{BaseSHA: shaA, Message: "Halve the batch size", Files: []domain.File{
 		{Path: "conf/train.yaml", Mode: "100644", Content: []byte("batch: 8 # <&>\n")},
@@ -470,7 +472,7 @@ func TestPacerAndScopes(t *testing.T) {
 	if want := []int64{11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 0, 11}; !cmp.Equal(sorted(want), sorted(p.asked)) {
 		t.Errorf("the pacer was asked for %v", p.asked)
 	}
-	if !cmp.Equal([]string{"4999 of 0"}, left) {
+	if !cmp.Equal([]string{"0: 4999 of 5000 until 1793880000"}, left) {
 		t.Errorf("observed %v", left)
 	}
 	wantTokens := []string{

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	gh "github.com/google/go-github/v62/github"
+
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
 
@@ -33,18 +35,15 @@ func (c *Client) JobLog(ctx context.Context, repo domain.Repo, jobID int64) (io.
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.LogTimeout)
-	body, err := retry(ctx, c, k, func() (io.ReadCloser, error) {
-		for fresh := false; ; fresh = true {
-			body, kept, err := c.openLog(ctx, k, repoPath(repo, "actions", "jobs", strconv.FormatInt(jobID, 10), "logs"))
-			if err == nil {
-				return body, nil
-			}
-			if unauthorized(err) && kept && !fresh {
-				c.clients.drop(k)
-				continue
-			}
+	body, err := retry(ctx, c, k, func() (body io.ReadCloser, err error) {
+		err = c.authorized(k, func(api *gh.Client) (err error) {
+			body, err = c.openLog(ctx, k, api, repoPath(repo, "actions", "jobs", strconv.FormatInt(jobID, 10), "logs")) //nolint:bodyclose // logStream does
+			return err
+		})
+		if err != nil {
 			return nil, c.fail(k, err)
 		}
+		return body, nil
 	})
 	if err != nil {
 		cancel()
@@ -55,11 +54,8 @@ func (c *Client) JobLog(ctx context.Context, repo domain.Repo, jobID int64) (io.
 
 // openLog gets to the first byte of a log within the time-out of two calls. Its
 // context ends with the returned body.
-func (c *Client) openLog(ctx context.Context, k call, path string) (_ io.ReadCloser, kept bool, err error) {
-	api, kept, err := c.client(k)
-	if err != nil {
-		return nil, kept, err
-	}
+func (c *Client) openLog(ctx context.Context, k call, api *gh.Client, path string) (_ io.ReadCloser, err error) {
+	caller := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	slow := time.AfterFunc(2*c.cfg.Timeout, func() { cancel(context.DeadlineExceeded) })
 	defer func() {
@@ -72,32 +68,36 @@ func (c *Client) openLog(ctx context.Context, k call, path string) (_ io.ReadClo
 	}()
 	req, err := api.NewRequest(http.MethodGet, path, nil)
 	if err != nil {
-		return nil, kept, err
+		return nil, err
 	}
-	// The bound of the log itself is logStream's.
-	resp, err := api.BareDo(withBodyLimit(ctx, c.cfg.MaxLogBytes+1), req)
+	var resp *gh.Response
+	err = c.attempt(caller, k, func() (err error) {
+		// The bound of the log itself is logStream's.
+		resp, err = api.BareDo(withBodyLimit(ctx, c.cfg.MaxLogBytes+1), req)
+		return err
+	})
 	if err == nil { // some servers don't redirect
-		return &canceledBody{resp.Body, cancel}, kept, nil
+		return &canceledBody{resp.Body, cancel}, nil
 	}
 	if resp == nil || resp.Response == nil {
-		return nil, kept, err
+		return nil, err
 	}
 	switch resp.StatusCode {
 	case http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect:
 	case http.StatusNotFound:
-		return nil, kept, domain.Errorf(domain.Transient, k.op, "GitHub has no log yet: %w", domain.ErrNotFound)
+		return nil, domain.Errorf(domain.Transient, k.op, "GitHub has no log yet: %w", domain.ErrNotFound)
 	default:
-		return nil, kept, err
+		return nil, err
 	}
 	next, err := req.URL.Parse(resp.Header.Get("Location"))
 	if err != nil || resp.Header.Get("Location") == "" {
-		return nil, kept, domain.Errorf(domain.Transient, k.op, "GitHub redirects to something that is no URL")
+		return nil, domain.Errorf(domain.Transient, k.op, "GitHub redirects to something that is no URL")
 	}
 	body, err := c.download(ctx, k, next)
 	if err != nil {
-		return nil, kept, err
+		return nil, err
 	}
-	return &canceledBody{body, cancel}, kept, nil
+	return &canceledBody{body, cancel}, nil
 }
 
 // download fetches a signed address. It is given nothing but the address: no

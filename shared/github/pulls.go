@@ -108,6 +108,7 @@ func (c *Client) ClosePull(ctx context.Context, repo domain.Repo, number int) er
 // do it, so it takes the pull request's node id.
 func (c *Client) MarkReady(ctx context.Context, repo domain.Repo, nodeID string) error {
 	k := on("mark the pull request as ready", repo, scopeReady)
+	k.graphql = true
 	if err := checkRepo(k.op, repo); err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"strconv"
 	"strings"
 
 	"github.com/mlops-bot/mlops-bot/shared/domain"
@@ -25,8 +24,8 @@ type guard struct {
 	base         http.RoundTripper
 	api, graphql *url.URL
 	userAgent    string
-	observe      func(remaining int, installationID int64)
-	installation int64
+	limits       *limitReporter
+	installation int64 // whose limit the requests count against
 }
 
 var _ http.RoundTripper = (*guard)(nil)
@@ -68,15 +67,11 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 // report passes on what is left of the rate limit. Tokens are minted on the App's
 // own account.
 func (g *guard) report(req *http.Request, resp *http.Response) {
-	left, err := strconv.Atoi(resp.Header.Get("X-RateLimit-Remaining"))
-	if err != nil || g.observe == nil {
-		return
-	}
 	of := g.installation
 	if strings.HasSuffix(req.URL.Path, "/access_tokens") {
 		of = 0
 	}
-	g.observe(left, of)
+	g.limits.report(of, resp.Header)
 }
 
 // renamed returns where resp says that the resource is now, when a token may
