@@ -146,6 +146,9 @@ func (k *Keyring) Header() []byte {
 	return append([]byte(magic), k.keys[0].id[:]...)
 }
 
+// Magic is how every sealed value begins.
+func Magic() []byte { return []byte(magic) }
+
 // HeaderSize is the length of what Header returns, and of what KeyID reads.
 const HeaderSize = headerSize
 

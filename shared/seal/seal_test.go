@@ -81,7 +81,7 @@ func TestWhatIsSealedOpens(t *testing.T) {
 			if len(a) > len(value)+seal.Overhead {
 				t.Errorf("%d bytes grew to %d, by more than %d", len(value), len(a), seal.Overhead)
 			}
-			if !seal.Sealed(a) || !k.Current(a) || seal.KeyID(a) != k.IDs()[0] || !bytes.HasPrefix(a, k.Header()) {
+			if !seal.Sealed(a) || !k.Current(a) || seal.KeyID(a) != k.IDs()[0] || !bytes.HasPrefix(a, k.Header()) || !bytes.HasPrefix(a, seal.Magic()) {
 				t.Errorf("sealed %v, current %v, by %s of %v", seal.Sealed(a), k.Current(a), seal.KeyID(a), k)
 			}
 			got, err := k.Open(a, "t", "c", "r")

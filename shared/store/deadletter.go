@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/mlops-bot/mlops-bot/shared/domain"
@@ -42,13 +43,17 @@ func (c conn) putDeadLetter(d DeadLetter) error {
 
 // DeadLetter records that a consumer gave an event up, which closes the event
 // for that consumer. It does nothing for an event that the consumer has handled
-// meanwhile.
+// meanwhile, or that is dead already. The outbox need not know the event.
 func (s *Store) DeadLetter(ctx context.Context, consumer string, env domain.Envelope, reason string, now time.Time) error {
+	const op = "store a dead letter"
+	if consumer == "" || env.ID == "" || len(env.ID) > maxID {
+		return domain.Errorf(domain.Invalid, op, "consumer %.50q, event %.50q: both need names of at most %d bytes", consumer, env.ID, maxID)
+	}
 	if len(env.JSON) > maxEvent {
 		// Strangers can send what no event of ours is; its beginning tells enough.
 		env.JSON, _ = json.Marshal(string(env.JSON[:maxReason]))
 	}
-	return s.tx(ctx, "store a dead letter", func(c conn) error {
+	return s.tx(ctx, op, func(c conn) error {
 		fresh, err := c.markHandled(consumer, env.ID, env.Type, now)
 		if err != nil || !fresh {
 			return err
@@ -103,30 +108,31 @@ const (
 	queryReopenEvent = `UPDATE outbox SET waiting = waiting + ?, published_at = 0, closed_at = 0 WHERE id = ?`
 )
 
+// errCut: the event was too large to be kept, or is none.
+var errCut = errors.New("the event was not kept whole, so it can only be discarded")
+
 // Replay gives a dead letter another chance: an event is open again for the
-// consumer that gave it up, work is due at once with its attempts forgotten. The
-// error wraps domain.ErrNotFound for an unknown id.
+// consumer that gave it up, and due to be published by the next tick; work is due
+// at once with its attempts forgotten. Of two replays at once one does it. The
+// error wraps domain.ErrNotFound for an unknown id (it was replayed or discarded
+// before), and is Invalid for an event that was not kept whole.
 func (s *Store) Replay(ctx context.Context, id string) error {
 	return s.tx(ctx, "replay the dead letter", func(c conn) error {
-		list, err := rows(c, queryDeadLetter, []any{id}, scanDeadLetter)
+		d, err := c.takeDeadLetter(id, "dead_letter.replayed", s.now())
 		if err != nil {
-			return err
-		}
-		if len(list) == 0 {
-			return notFound("dead letter", id)
-		}
-		d := list[0]
-		// Of two replays at once the one that deletes it goes on.
-		if n, err := c.exec(queryDeleteDeadLetter, id); err != nil || n == 0 {
 			return err
 		}
 		if d.Work != nil {
 			return c.addWork([]domain.Work{*d.Work}, s.now())
 		}
+		var whole map[string]json.RawMessage
+		if json.Unmarshal(d.Event.JSON, &whole) != nil || d.Event.ID == "" {
+			return &domain.Error{Kind: domain.Invalid, Err: errCut}
+		}
 		if _, err := c.exec(queryDeleteHandled, d.Consumer, d.Event.ID); err != nil {
 			return err
 		}
-		// Retention may have taken the event's row.
+		// The outbox may never have had the event, or retention may have taken it.
 		if err := c.insertEvent(*d.Event, installationOf(d.Event.JSON), s.now()); err != nil {
 			return err
 		}
@@ -137,4 +143,84 @@ func (s *Store) Replay(ctx context.Context, id string) error {
 		_, err = c.exec(queryReopenEvent, n, d.Event.ID)
 		return err
 	})
+}
+
+// Discard gives a dead letter up for good: nothing will handle it. The error
+// wraps domain.ErrNotFound for an unknown id.
+func (s *Store) Discard(ctx context.Context, id string) error {
+	return s.tx(ctx, "discard the dead letter", func(c conn) error {
+		_, err := c.takeDeadLetter(id, "dead_letter.discarded", s.now())
+		return err
+	})
+}
+
+// takeDeadLetter removes a dead letter, and records who is asked for it: a person
+// with access to the database.
+func (c conn) takeDeadLetter(id, action string, now time.Time) (DeadLetter, error) {
+	list, err := rows(c, queryDeadLetter, []any{id}, scanDeadLetter)
+	if err != nil {
+		return DeadLetter{}, err
+	}
+	var n int64
+	if len(list) > 0 {
+		// Of two at once the one that deletes it goes on.
+		if n, err = c.exec(queryDeleteDeadLetter, id); err != nil {
+			return DeadLetter{}, err
+		}
+	}
+	if n == 0 {
+		return DeadLetter{}, notFound("dead letter", id)
+	}
+	d := list[0]
+	entry := domain.AuditEntry{Actor: "operator", Action: action, Object: id, Why: d.Consumer + ": " + d.Reason}
+	if d.Work != nil {
+		entry.InstallationID = installationOf(d.Work.Payload)
+	} else {
+		entry.InstallationID = installationOf(d.Event.JSON)
+	}
+	return d, c.putAudit(entry, 0, now)
+}
+
+// Replayed is what a call of ReplayAll came to.
+type Replayed struct {
+	Replayed int
+	// Kept are dead letters that can't be replayed, since their event was not kept
+	// whole.
+	Kept int
+}
+
+const queryDeadLetterIDs = `
+	SELECT id FROM dead_letters
+	WHERE (CAST(? AS TEXT) = '' OR consumer = ?) AND died_at <= ? AND id > ?
+	ORDER BY id LIMIT ?`
+
+// ReplayAll replays all dead letters of a consumer that died until now, those of
+// every consumer for "". What dies again meanwhile is left. It can be called again
+// after it was interrupted.
+func (s *Store) ReplayAll(ctx context.Context, consumer string) (done Replayed, err error) {
+	until := micros(s.now())
+	for after := ""; ; {
+		var ids []string
+		err := s.look(ctx, "list the dead letters to replay", func(c conn) error {
+			ids, err = rows(c, queryDeadLetterIDs, []any{consumer, consumer, until, after, maxRows}, func(r *sql.Rows) (id string, err error) {
+				err = r.Scan(&id)
+				return id, err
+			})
+			return err
+		})
+		if err != nil || len(ids) == 0 {
+			return done, err
+		}
+		for _, id := range ids {
+			switch err := s.Replay(ctx, id); {
+			case err == nil:
+				done.Replayed++
+			case errors.Is(err, errCut):
+				done.Kept++
+			case !errors.Is(err, domain.ErrNotFound): // somebody else was faster
+				return done, err
+			}
+		}
+		after = ids[len(ids)-1]
+	}
 }

@@ -35,6 +35,14 @@ type dialect struct {
 	// lock and unlock hold one session off from another while it migrates; empty
 	// where the database has no such lock.
 	lock, unlock string
+	// snapshot is the isolation at which a transaction reads one state throughout.
+	snapshot sql.IsolationLevel
+	// bytewise sorts text by its bytes, whatever the database's language is.
+	bytewise string
+	// indexes lists the names of the schema's indexes; check lists what the database
+	// finds wrong with its own files, "ok" being nothing, and is empty where no
+	// statement does that.
+	indexes, check string
 	// classify gives a driver's error its kind, and says whether a constraint was
 	// violated that only another writer can have brought about.
 	classify func(error) (kind domain.ErrKind, conflict bool)
@@ -47,11 +55,17 @@ var postgres = dialect{
 	// Schemas of one database migrate apart.
 	lock:     `SELECT pg_advisory_lock(hashtextextended('mlops-bot ' || current_schema(), 0))`,
 	unlock:   `SELECT pg_advisory_unlock(hashtextextended('mlops-bot ' || current_schema(), 0))`,
+	snapshot: sql.LevelRepeatableRead,
+	bytewise: `COLLATE "C"`,
+	indexes:  `SELECT indexname FROM pg_indexes WHERE schemaname = current_schema()`,
 	classify: classifyPostgres,
 }
 
 var sqlite = dialect{
 	goose:    goose.DialectSQLite3,
+	bytewise: `COLLATE BINARY`,
+	indexes:  `SELECT name FROM sqlite_master WHERE type = 'index'`,
+	check:    `PRAGMA quick_check(20)`,
 	classify: classifySQLite,
 }
 
@@ -92,12 +106,73 @@ func openPostgres(target string, conns int) (write, read *sql.DB, err error) {
 	}
 	// Migrating holds one connection for the lock and needs another.
 	conns = max(conns, 2)
-	db := stdlib.OpenDB(*cfg)
+	db := sql.OpenDB(patient{stdlib.GetConnector(*cfg,
+		stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
+			return c.PgConn().Exec(ctx, sessionSettings).Close()
+		}),
+		stdlib.OptionShouldPing(func(_ context.Context, p stdlib.ShouldPingParams) bool { return p.IdleDuration > trusted }),
+	)})
 	db.SetMaxOpenConns(conns)
 	db.SetMaxIdleConns(conns)
-	db.SetConnMaxIdleTime(5 * time.Minute)
-	db.SetConnMaxLifetime(time.Hour)
+	// Idle connections are looked for once in this time, so they are gone after
+	// twice as long: Postgres' connections are shared with pods that come and go.
+	db.SetConnMaxIdleTime(30 * time.Second)
+	db.SetConnMaxLifetime(30 * time.Minute)
 	return db, db, nil
+}
+
+const (
+	// trusted is how long after its last use a connection is taken to be there
+	// still. After that it is asked first, so that a restarted Postgres costs no
+	// statement that begins after the restart.
+	trusted = 50 * time.Millisecond
+	// connectPatience is how long a call waits for a Postgres that can't be reached
+	// or has no connection free just now: about a restart.
+	connectPatience = 5 * time.Second
+	// sessionSettings end what a lost node left behind: it would keep its
+	// transaction's locks until TCP gives up, which is hours.
+	sessionSettings = `
+		SET idle_in_transaction_session_timeout = 60000;
+		SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3`
+)
+
+// patient makes connections and waits for a database that isn't there just now.
+// Nothing was sent yet, so trying again is safe.
+type patient struct{ driver.Connector }
+
+type impatient struct{}
+
+// atOnce is a context whose calls don't wait for a database that can't be
+// reached, which is what they ask about.
+func atOnce(ctx context.Context) context.Context { return context.WithValue(ctx, impatient{}, true) }
+
+// Connect implements driver.Connector.
+func (p patient) Connect(ctx context.Context) (driver.Conn, error) {
+	c, err := p.Connector.Connect(ctx)
+	if err == nil || ctx.Value(impatient{}) != nil {
+		return c, err
+	}
+	patience, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		if kind, _ := classifyPostgres(err); kind != domain.Transient {
+			return nil, err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-patience.Done():
+			timer.Stop()
+			return nil, err // which tells more than that time is up
+		case <-timer.C:
+		}
+		again, nextErr := p.Connector.Connect(patience)
+		if nextErr == nil {
+			return again, nil
+		}
+		if patience.Err() == nil {
+			err = nextErr
+		}
+	}
 }
 
 // openSQLite opens one connection that writes, since SQLite has one writer at a

@@ -35,10 +35,7 @@ func ForgetEvents(t *testing.T, s *Store) {
 func RowCounts(t *testing.T, s *Store) map[string]int {
 	t.Helper()
 	counts := map[string]int{}
-	for _, table := range []string{
-		"deliveries", "outbox", "outbox_waiting", "handled", "work", "dead_letters", "incidents", "repairs", "outcomes",
-		"run_reports", "switches", "audit", "leases", "slots", "counters", "histograms",
-	} {
+	for _, table := range tables {
 		var n int
 		if err := s.read.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM "+table).Scan(&n); err != nil {
 			t.Fatal(err)

@@ -123,6 +123,94 @@ func encodeLabels(labels map[string]string) (string, error) {
 	return string(b), err
 }
 
+const querySetGauge = `
+	INSERT INTO gauges (name, labels, value, valid_until) VALUES (?, ?, ?, ?)
+	ON CONFLICT (name, labels) DO UPDATE SET value = excluded.value, valid_until = excluded.valid_until`
+
+// SetGauge stores what was seen last, which says nothing any more after a time.
+func (s *Store) SetGauge(ctx context.Context, name string, labels map[string]string, value float64, validUntil time.Time) error {
+	const op = "set a gauge"
+	if name == "" || validUntil.IsZero() || math.IsNaN(value) || math.IsInf(value, 0) {
+		return domain.Errorf(domain.Bug, op, "gauge %q of %v until %v: it has a name, a number and an end", name, value, validUntil)
+	}
+	text, err := encodeLabels(labels)
+	if err != nil {
+		return s.wrap(op, err)
+	}
+	return s.change(ctx, op, func(c conn) error {
+		_, err := c.exec(querySetGauge, name, text, value, micros(validUntil))
+		return err
+	})
+}
+
+// Gauge is a value that was seen last, and that is still valid.
+type Gauge struct {
+	Name   string
+	Labels map[string]string
+	Value  float64
+}
+
+const queryGauges = `SELECT name, labels, value FROM gauges WHERE valid_until > ? ORDER BY name, labels LIMIT ?`
+
+// Gauges returns the gauges that are valid at a time, sorted by name and labels.
+func (s *Store) Gauges(ctx context.Context, now time.Time) (list []Gauge, err error) {
+	err = s.look(ctx, "read the gauges", func(c conn) error {
+		list, err = rows(c, queryGauges, []any{micros(now), maxSeries}, func(r *sql.Rows) (Gauge, error) {
+			var g Gauge
+			var labels string
+			if err := r.Scan(&g.Name, &labels, &g.Value); err != nil {
+				return Gauge{}, err
+			}
+			g.Labels, err = decode[map[string]string](labels)
+			return g, err
+		})
+		return err
+	})
+	return list, err
+}
+
+// OpenCounts are what waits, for somebody or for its time.
+type OpenCounts struct {
+	// DeadLetters wait for an operator to replay or discard them.
+	DeadLetters int
+	// Outbox are events that some consumer has not handled.
+	Outbox int
+	// Work is stored work by its function, what is parked or being done included. A
+	// function without any has no entry.
+	Work map[string]int
+}
+
+const (
+	queryOpenDead   = `SELECT COUNT(*) FROM dead_letters`
+	queryOpenEvents = `SELECT COUNT(*) FROM outbox WHERE closed_at = 0`
+	queryOpenWork   = `SELECT owner, COUNT(*) FROM work GROUP BY owner ORDER BY owner LIMIT ?`
+)
+
+// Open counts what waits.
+func (s *Store) Open(ctx context.Context) (open OpenCounts, err error) {
+	err = s.look(ctx, "count what is open", func(c conn) error {
+		if _, err := c.row(queryOpenDead, nil, &open.DeadLetters); err != nil {
+			return err
+		}
+		if _, err := c.row(queryOpenEvents, nil, &open.Outbox); err != nil {
+			return err
+		}
+		open.Work = map[string]int{}
+		_, err := rows(c, queryOpenWork, []any{maxRows}, func(r *sql.Rows) (struct{}, error) {
+			var owner string
+			var n int
+			err := r.Scan(&owner, &n)
+			open.Work[owner] = n
+			return struct{}{}, err
+		})
+		return err
+	})
+	if err != nil {
+		return OpenCounts{}, err
+	}
+	return open, nil
+}
+
 const queryCounters = `SELECT name, labels, value FROM counters ORDER BY name, labels LIMIT ?`
 
 // Counters returns all counters, sorted by name and labels.

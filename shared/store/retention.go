@@ -31,6 +31,10 @@ func (s *Store) inBatches(ctx context.Context, op, query string, args ...any) (t
 
 // What Expire deletes, in this order. Counters, histograms and outcomes stay.
 var expiries = []string{
+	// A delivery goes before its event, so that each has one (see Integrity).
+	`DELETE FROM deliveries WHERE id IN (
+		SELECT d.id FROM deliveries AS d
+		WHERE d.received_at < ? AND NOT EXISTS (SELECT 1 FROM outbox AS o WHERE o.id = d.id AND o.closed_at = 0) LIMIT ?)`,
 	// Closed events; what is open waits for its consumers however old it is.
 	`DELETE FROM outbox WHERE id IN (
 		SELECT id FROM outbox WHERE closed_at > 0 AND closed_at < ? LIMIT ?)`,
@@ -38,9 +42,6 @@ var expiries = []string{
 	`DELETE FROM handled WHERE (consumer, event_id) IN (
 		SELECT h.consumer, h.event_id FROM handled AS h
 		WHERE h.handled_at < ? AND NOT EXISTS (SELECT 1 FROM outbox AS o WHERE o.id = h.event_id) LIMIT ?)`,
-	`DELETE FROM deliveries WHERE id IN (
-		SELECT d.id FROM deliveries AS d
-		WHERE d.received_at < ? AND NOT EXISTS (SELECT 1 FROM outbox AS o WHERE o.id = d.id) LIMIT ?)`,
 	`DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE died_at < ? LIMIT ?)`,
 	`DELETE FROM run_reports WHERE (repo_id, run_id, attempt) IN (
 		SELECT repo_id, run_id, attempt FROM run_reports WHERE stored_at < ? LIMIT ?)`,
@@ -56,6 +57,7 @@ var expiries = []string{
 			AND NOT EXISTS (SELECT 1 FROM incidents AS i WHERE i.id = r.incident_id OR i.id = r.root) LIMIT ?)`,
 	`DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? LIMIT ?)`,
 	`DELETE FROM leases WHERE name IN (SELECT name FROM leases WHERE lease_until < ? LIMIT ?)`,
+	`DELETE FROM gauges WHERE (name, labels) IN (SELECT name, labels FROM gauges WHERE valid_until < ? LIMIT ?)`,
 	`DELETE FROM slots WHERE name IN (SELECT name FROM slots WHERE next_at < ? LIMIT ?)`,
 }
 

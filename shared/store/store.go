@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/mlops-bot/mlops-bot/shared/domain"
+	"github.com/mlops-bot/mlops-bot/shared/seal"
 )
 
 const (
@@ -37,6 +38,8 @@ const (
 	maxEvent = 96 << 10
 	// maxPayload bounds the payload of work.
 	maxPayload = 64 << 10
+	// maxID bounds a foreign id: Postgres can't index much longer ones.
+	maxID = 1000
 	// maxReason bounds what is kept of an error's text.
 	maxReason = 2000
 )
@@ -48,8 +51,15 @@ type Options struct {
 	// Conns is the size of the connection pool for Postgres, and of the pool of
 	// readers for SQLite, which has one writer; 10 and 4 by default.
 	Conns int
-	// Timeout bounds each call but Migrate; 15 seconds by default.
+	// Timeout bounds each call but Migrate, Reseal and Integrity; 15 seconds by
+	// default.
 	Timeout time.Duration
+	// Sealer encrypts the bodies of deliveries: they are what GitHub sent, with
+	// names, addresses and texts of strangers. Everything else at rest is a typed
+	// projection (events, work and dead letters hold ids; evidence is redacted
+	// before it becomes a finding), by which rows are searched and shown. nil stores
+	// bodies as they came. Bodies stored without it can be read with it.
+	Sealer *seal.Keyring
 }
 
 // Store is a database. It is safe for concurrent use, by several processes too.
@@ -59,6 +69,7 @@ type Store struct {
 	read    *sql.DB // the same as write where one pool does for both
 	now     func() time.Time
 	timeout time.Duration
+	sealer  *seal.Keyring
 	closed  atomic.Bool
 }
 
@@ -73,7 +84,7 @@ type Store struct {
 // shows it, since it may hold a password), Denied for refused credentials and
 // Transient where the database doesn't answer.
 func Open(ctx context.Context, url string, opts Options) (*Store, error) {
-	s := &Store{now: opts.Now, timeout: opts.Timeout}
+	s := &Store{now: opts.Now, timeout: opts.Timeout, sealer: opts.Sealer}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -115,7 +126,7 @@ func (s *Store) Close() error {
 
 // Ping asks whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	ctx, cancel := context.WithTimeout(atOnce(ctx), s.timeout)
 	defer cancel()
 	return s.wrap("reach the database", s.read.PingContext(ctx))
 }
@@ -132,7 +143,7 @@ var errRollBack = errors.New("rolled back on purpose")
 // isn't there all answer a ping.
 func (s *Store) Writable(ctx context.Context) error {
 	const op = "try to write to the database"
-	err := s.tx(ctx, op, func(c conn) error {
+	err := s.tx(atOnce(ctx), op, func(c conn) error {
 		if _, err := c.exec(queryProbe, probeLeaseName); err != nil {
 			return err
 		}
