@@ -143,12 +143,16 @@ func (s *Store) Reseal(ctx context.Context, limit int) (done Resealed, err error
 // reseal seals one row's body anew, unless it expired or was sealed meanwhile.
 func (s *Store) reseal(ctx context.Context, op, id string, header []byte) (int, error) {
 	var body []byte
-	err := s.look(ctx, op, func(c conn) error {
-		_, err := c.row(queryBody, []any{id}, &body)
+	var found bool
+	err := s.look(ctx, op, func(c conn) (err error) {
+		found, err = c.row(queryBody, []any{id}, &body)
 		return err
 	})
-	if err != nil || body == nil {
+	if err != nil || !found {
 		return 0, err
+	}
+	if body == nil { // SQLite's driver doesn't tell an empty body from none
+		body = []byte{}
 	}
 	if body, err = s.openBody(id, body); err != nil {
 		return 0, err

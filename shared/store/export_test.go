@@ -44,3 +44,26 @@ func RowCounts(t *testing.T, s *Store) map[string]int {
 	}
 	return counts
 }
+
+// RawBody returns a delivery's body as it is stored.
+func RawBody(t *testing.T, s *Store, id string) (body []byte) {
+	t.Helper()
+	if err := s.read.QueryRowContext(t.Context(), s.dialect.rebind(`SELECT body FROM deliveries WHERE id = ?`), id).Scan(&body); err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// SetRawBody stores a body as it is.
+func SetRawBody(t *testing.T, s *Store, id string, body []byte) {
+	t.Helper()
+	Exec(t, s, `UPDATE deliveries SET body = ? WHERE id = ?`, body, id)
+}
+
+// Exec runs a statement as only a damaged backup or a hand at the database would.
+func Exec(t *testing.T, s *Store, query string, args ...any) {
+	t.Helper()
+	if _, err := s.write.ExecContext(t.Context(), s.dialect.rebind(query), args...); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
