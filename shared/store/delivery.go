@@ -81,13 +81,15 @@ func (s *Store) openBody(id string, body []byte) ([]byte, error) {
 }
 
 const (
-	// A sealed value's header names its key.
+	// A sealed value's header names its key. SQLite's substr of an empty body is NULL.
 	queryResealable = `
 		SELECT id FROM deliveries
-		WHERE id > ? AND body IS NOT NULL AND substr(body, 1, CAST(? AS INTEGER)) <> ?
+		WHERE id > ? AND body IS NOT NULL AND (substr(body, 1, CAST(? AS INTEGER)) = ?) IS NOT TRUE
 		ORDER BY id LIMIT ?`
 	queryBody   = `SELECT body FROM deliveries WHERE id = ? AND body IS NOT NULL`
-	queryReseal = `UPDATE deliveries SET body = ? WHERE id = ? AND substr(body, 1, CAST(? AS INTEGER)) <> ?`
+	queryReseal = `
+		UPDATE deliveries SET body = ?
+		WHERE id = ? AND body IS NOT NULL AND (substr(body, 1, CAST(? AS INTEGER)) = ?) IS NOT TRUE`
 )
 
 // Resealed is what a call of Reseal came to.
