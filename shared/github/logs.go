@@ -37,7 +37,7 @@ func (c *Client) JobLog(ctx context.Context, repo domain.Repo, jobID int64) (io.
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.LogTimeout)
 	body, err := retry(ctx, c, k, func() (body io.ReadCloser, err error) {
 		err = c.authorized(k, func(api *gh.Client) (err error) {
-			body, err = c.openLog(ctx, k, api, repoPath(repo, "actions", "jobs", strconv.FormatInt(jobID, 10), "logs")) //nolint:bodyclose // logStream does
+			body, err = c.openLog(ctx, k, api, repoPath(repo, "actions", "jobs", strconv.FormatInt(jobID, 10), "logs"))
 			return err
 		})
 		if err != nil {
