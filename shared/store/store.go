@@ -54,6 +54,9 @@ type Options struct {
 	// Timeout bounds each call but Migrate, Reseal and Integrity; 15 seconds by
 	// default.
 	Timeout time.Duration
+	// Lazy keeps Open from asking whether the database answers: a program that is
+	// woken while it is down starts, is not ready, and recovers with it.
+	Lazy bool
 	// Sealer encrypts the bodies of deliveries: they are what GitHub sent, with
 	// names, addresses and texts of strangers. Everything else at rest is a typed
 	// projection (events, work and dead letters hold ids; evidence is redacted
@@ -104,6 +107,9 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if opts.Lazy {
+		return s, nil
 	}
 	if err := s.Ping(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
