@@ -44,9 +44,13 @@ type commandLine struct {
 	Migrate migrateCommand `cmd:"" help:"Bring the database of DATABASE_URL to this version's schema."`
 	Config  struct {
 		Validate validateCommand `cmd:"" help:"Check the settings in the environment, or a repository's policy file."`
+		Tokens   tokensCommand   `cmd:"" help:"Print the tokens of the status page and of /health/detailed, which SECRET_KEY makes."`
 	} `cmd:"" help:"About settings."`
-	Doctor  doctorCommand  `cmd:"" help:"Check settings, stores, the App's key and permissions, and whether webhooks arrive; say what to do."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Replay    replayCommand    `cmd:"" help:"List what was given up (dead letters), or have it handled again."`
+	Integrity integrityCommand `cmd:"" help:"Check the database: what must hold between its rows, and digests to compare a restored one with."`
+	Reseal    resealCommand    `cmd:"" help:"Encrypt stored webhook bodies with the current ENCRYPTION_KEY, after it was changed."`
+	Doctor    doctorCommand    `cmd:"" help:"Check settings, stores, the App's key and permissions, and whether webhooks arrive; say what to do."`
+	Version   versionCommand   `cmd:"" help:"Print the version."`
 }
 
 // console is where a command reads and writes.

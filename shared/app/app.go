@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ import (
 	"github.com/mlops-bot/mlops-bot/shared/events"
 	"github.com/mlops-bot/mlops-bot/shared/github"
 	"github.com/mlops-bot/mlops-bot/shared/observe"
+	"github.com/mlops-bot/mlops-bot/shared/seal"
 	"github.com/mlops-bot/mlops-bot/shared/store"
 )
 
@@ -68,6 +70,9 @@ type storeReads interface {
 	OutcomeCounts(ctx context.Context, rule, strategy string, repoID int64) (domain.Record, error)
 	Audit(ctx context.Context, f store.Filter) ([]store.AuditRecord, error)
 	Counters(ctx context.Context) ([]store.Counter, error)
+	Gauges(ctx context.Context, now time.Time) ([]store.Gauge, error)
+	SetGauge(ctx context.Context, name string, labels map[string]string, value float64, validUntil time.Time) error
+	Open(ctx context.Context) (store.OpenCounts, error)
 	Histograms(ctx context.Context) ([]store.Histogram, error)
 	ReleaseLease(ctx context.Context, name, holder string) error
 	TakeSlot(ctx context.Context, name string, now time.Time, spacing time.Duration) (time.Time, error)
@@ -131,6 +136,7 @@ type App struct {
 	log       *slog.Logger
 	store     Store
 	cache     *cache.Cache
+	sealed    github.Cache   // the cache with its values sealed; nil without a key
 	github    *github.Client // nil for programs that don't talk to GitHub
 	tracing   *observe.Tracing
 	broker    *Broker // in process; nil where K_SINK is published to
@@ -190,12 +196,10 @@ func (a *App) open(ctx context.Context) error {
 	}
 	a.onStop("tracing", a.tracing.Shutdown)
 
-	if err := makeDatabaseDir(cfg.DatabaseURL.Reveal()); err != nil {
-		return err
-	}
-	st, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{Now: a.opts.Now, Conns: cfg.DatabaseConnections})
+	one := a.opts.Program == config.Serve
+	st, err := OpenStore(ctx, cfg, store.Options{Now: a.opts.Now, Lazy: !one})
 	if err != nil {
-		return fmt.Errorf("open the database of DATABASE_URL: %w", err)
+		return err
 	}
 	a.onStop("store", func(context.Context) error { return st.Close() })
 	a.store = st
@@ -204,7 +208,7 @@ func (a *App) open(ctx context.Context) error {
 	}
 	// One process migrates by itself; in a cluster a Job does, before the new
 	// revision serves.
-	if p := a.opts.Program; p == config.Serve || p == config.Migrate {
+	if one {
 		if err := st.Migrate(ctx); err != nil {
 			return fmt.Errorf("migrate the database: %w", err)
 		}
@@ -219,6 +223,42 @@ func (a *App) open(ctx context.Context) error {
 	}
 	a.onStop("cache", func(context.Context) error { return a.cache.Close() })
 	return nil
+}
+
+// keyring holds the keys that seal what is kept at rest; nil without any.
+func keyring(cfg config.Config) (*seal.Keyring, error) {
+	if cfg.EncryptionKey == "" {
+		return nil, nil //nolint:nilnil // nothing is sealed then
+	}
+	var previous []string
+	if cfg.EncryptionKeyPrevious != "" {
+		previous = append(previous, cfg.EncryptionKeyPrevious.Reveal())
+	}
+	keys, err := seal.Parse(cfg.EncryptionKey.Reveal(), previous...)
+	if err != nil {
+		return nil, fmt.Errorf("read ENCRYPTION_KEY and ENCRYPTION_KEY_PREVIOUS: %w", err)
+	}
+	return keys, nil
+}
+
+// OpenStore opens the database of DATABASE_URL with the keys of ENCRYPTION_KEY.
+// The caller closes it.
+func OpenStore(ctx context.Context, cfg config.Config, opts store.Options) (*store.Store, error) {
+	if err := makeDatabaseDir(cfg.DatabaseURL.Reveal()); err != nil {
+		return nil, err
+	}
+	if strings.HasPrefix(cfg.DatabaseURL.Reveal(), "postgres") {
+		opts.Conns = cfg.DatabaseConnections
+	}
+	var err error
+	if opts.Sealer, err = keyring(cfg); err != nil {
+		return nil, err
+	}
+	st, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), opts)
+	if err != nil {
+		return nil, fmt.Errorf("open the database of DATABASE_URL: %w", err)
+	}
+	return st, nil
 }
 
 // makeDatabaseDir makes the folder of a SQLite file.
@@ -310,19 +350,42 @@ func (a *App) openGitHub() error {
 // read.
 func (a *App) dialGitHub(p github.Pacer) error {
 	cfg := a.opts.Config.GitHub
-	key, err := os.ReadFile(cfg.PrivateKeyPath)
-	if err != nil {
-		return fmt.Errorf("read GITHUB_PRIVATE_KEY_PATH: %w", err)
+	settings := github.Config{
+		AppID: cfg.AppID, Token: github.Secret(cfg.Token), APIURL: cfg.APIURL, GraphQLURL: cfg.GraphQLURL,
+		AllowedLogHosts: cfg.LogHosts, AllowInsecureHTTP: cfg.InsecureAPI, UserAgent: "mlops-bot/" + a.opts.Version,
+		HTTPTransport: a.opts.Transport, Pacer: p, Now: a.opts.Now, Logger: a.log,
 	}
-	a.github, err = github.New(github.Config{
-		AppID: cfg.AppID, PrivateKey: github.Secret(key), APIURL: cfg.APIURL, GraphQLURL: cfg.GraphQLURL,
-		AllowedLogHosts: cfg.LogHosts, AllowInsecureHTTP: cfg.InsecureAPI, UserAgent: "mlops-bot/" + a.opts.Version, HTTPTransport: a.opts.Transport,
-		Pacer: p, Now: a.opts.Now, Logger: a.log,
-	})
-	if err != nil {
-		return fmt.Errorf("set up the GitHub App: %w", err)
+	if cfg.Token == "" {
+		key, err := os.ReadFile(cfg.PrivateKeyPath)
+		if err != nil {
+			return fmt.Errorf("read GITHUB_PRIVATE_KEY_PATH: %w", err)
+		}
+		settings.PrivateKey = github.Secret(key)
+	}
+	// Answers and tokens of private repositories are kept where others may look
+	// only when they are sealed.
+	if a.sealed != nil {
+		settings.Cache, settings.TokenCache = a.sealed, a.sealed
+	}
+	if a.store != nil {
+		settings.OnRateLimit = a.keepRateLimit
+	}
+	var err error
+	if a.github, err = github.New(settings); err != nil {
+		return fmt.Errorf("set up the access to GitHub: %w", err)
 	}
 	return nil
+}
+
+// keepRateLimit stores what is left of an installation's requests, which is true
+// until the limit starts anew.
+func (a *App) keepRateLimit(installationID int64, remaining, _ int, reset time.Time) {
+	ctx, cancel := context.WithTimeout(a.ctx, publishTimeout)
+	defer cancel()
+	labels := map[string]string{"installation": strconv.FormatInt(installationID, 10)}
+	if err := a.store.SetGauge(ctx, "bot_github_api_rate_limit_remaining", labels, float64(remaining), reset); err != nil {
+		a.log.WarnContext(ctx, "cannot store the rate limit", observe.KeyError, err)
+	}
 }
 
 // channels are the ways to people that are configured; the pull request's

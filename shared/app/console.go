@@ -7,6 +7,7 @@ import (
 
 	"github.com/mlops-bot/mlops-bot/shared/console"
 	"github.com/mlops-bot/mlops-bot/shared/domain"
+	"github.com/mlops-bot/mlops-bot/shared/events"
 	"github.com/mlops-bot/mlops-bot/shared/observe"
 	"github.com/mlops-bot/mlops-bot/shared/store"
 )
@@ -78,7 +79,27 @@ type measures struct {
 }
 
 // Gauges reads what holds at present, and counts what is open.
-func (measures) Gauges(context.Context) ([]observe.Gauge, error) { return nil, nil }
+func (m measures) Gauges(ctx context.Context) ([]observe.Gauge, error) {
+	list, err := m.Store.Gauges(ctx, m.now())
+	if err != nil {
+		return nil, err
+	}
+	open, err := m.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := []observe.Gauge{
+		{Name: "bot_dead_letters", Value: float64(open.DeadLetters)},
+		{Name: "bot_outbox_open", Value: float64(open.Outbox)},
+	}
+	for _, function := range events.Functions[1:] {
+		out = append(out, observe.Gauge{Name: "bot_work_open", Labels: map[string]string{"function": function}, Value: float64(open.Work[function])})
+	}
+	for _, g := range list {
+		out = append(out, observe.Gauge{Name: g.Name, Labels: g.Labels, Value: g.Value})
+	}
+	return out, nil
+}
 
 // Counters reads the counters.
 func (m measures) Counters(ctx context.Context) ([]observe.Counter, error) {

@@ -36,12 +36,9 @@ var neededPermissions = map[string]string{
 
 // Migrate brings the database to this version's schema and returns its number.
 func Migrate(ctx context.Context, cfg config.Config) (version int64, err error) {
-	if err := makeDatabaseDir(cfg.DatabaseURL.Reveal()); err != nil {
-		return 0, err
-	}
-	st, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{})
+	st, err := OpenStore(ctx, cfg, store.Options{})
 	if err != nil {
-		return 0, fmt.Errorf("open the database of DATABASE_URL: %w", err)
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	if err := st.Migrate(ctx); err != nil {
@@ -78,11 +75,7 @@ func Doctor(ctx context.Context, environ []string) iter.Seq[Check] {
 
 func checkDatabase(ctx context.Context, cfg config.Config) []Check {
 	c := Check{Name: "database", Do: "start the database, or mend DATABASE_URL"}
-	if err := makeDatabaseDir(cfg.DatabaseURL.Reveal()); err != nil {
-		c.Problem = err
-		return []Check{c}
-	}
-	st, err := store.Open(ctx, cfg.DatabaseURL.Reveal(), store.Options{})
+	st, err := OpenStore(ctx, cfg, store.Options{})
 	if err != nil {
 		c.Problem = err
 		return []Check{c}

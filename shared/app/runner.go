@@ -248,7 +248,9 @@ func (r *Runner) settle(ctx context.Context, w domain.Work, err error) {
 	}
 	r.countError(ctx, w.Kind, err)
 	r.log.Log(ctx, level, "work failed", "work", w.Kind, "key", w.Key, "attempt", w.Attempts, "kind", kind, "buried", bury, observe.KeyError, err)
-	put := func() error { return r.store.FailWork(sctx, w, r.now().Add(backoffAfter(w.Attempts, err)), err.Error()) }
+	put := func() error {
+		return r.store.FailWork(sctx, w, r.now().Add(backoffAfter(w.Attempts, err)), err.Error())
+	}
 	if bury {
 		put = func() error { return r.store.BuryWork(sctx, w, err.Error()) }
 	}
