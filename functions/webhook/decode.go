@@ -26,7 +26,8 @@ const maxCommand = 200
 const CommandPrefix = "/mlops-bot"
 
 // subscribed are the events that are stored, and whether they are about a
-// repository. All of them need an installation: without one nothing can be done.
+// repository. All of them need an installation, unless the bot acts with a token:
+// without one nothing can be done.
 var subscribed = map[string]struct{ repo bool }{
 	"check_run":                 {repo: true},
 	"installation":              {},
@@ -101,9 +102,10 @@ var (
 
 // decode reads a subscribed event's payload into its projection, without the
 // delivery's id, and the repository's URL. The error is notForUs where the
-// payload is right and the bot has no business with it. Whatever is no name of
+// payload is right and the bot has no business with it. withoutApp says that the
+// bot acts with a token, so that no installation is asked for. Whatever is no name of
 // its kind is left empty: an event's ids are what counts.
-func decode(event string, body []byte) (p events.GitHub, source string, err error) {
+func decode(event string, body []byte, withoutApp bool) (p events.GitHub, source string, err error) {
 	if err := checkDepth(body); err != nil {
 		return p, "", err
 	}
@@ -117,10 +119,16 @@ func decode(event string, body []byte) (p events.GitHub, source string, err erro
 	if !actionName.MatchString(in.Action) {
 		return p, "", errors.New("its action is no word")
 	}
-	if in.Installation == nil || in.Installation.ID <= 0 {
+	p = events.GitHub{Event: event, Action: in.Action}
+	switch {
+	case withoutApp && !subscribed[event].repo:
+		return p, "", notForUs("the bot acts with a token and has no installations")
+	case withoutApp: // a repository's own webhook names no installation: 0 is the token's
+	case in.Installation == nil || in.Installation.ID <= 0:
 		return p, "", notForUs("the payload names no installation of the App")
+	default:
+		p.InstallationID = in.Installation.ID
 	}
-	p = events.GitHub{Event: event, Action: in.Action, InstallationID: in.Installation.ID}
 	if in.Sender != nil {
 		p.Sender = matching(loginName, in.Sender.Login)
 	}

@@ -109,6 +109,9 @@ type Deps struct {
 	Previous Secret
 	// RatePerMinute is how many unverified requests one client may make; 0 is 60.
 	RatePerMinute int
+	// WithoutApp says that the bot acts with a token: the deliveries are those of
+	// repositories' own webhooks, which name no installation.
+	WithoutApp bool
 	// TrustedProxies may say in X-Forwarded-For who the client is.
 	TrustedProxies []netip.Prefix
 
@@ -249,7 +252,7 @@ func (f *Function) accept(r *http.Request, media, id, event string, body []byte)
 		}
 		body = []byte(form["payload"][0])
 	}
-	p, source, err := decode(event, body)
+	p, source, err := decode(event, body, f.deps.WithoutApp)
 	if reason, ok := errors.AsType[notForUs](err); ok {
 		log.InfoContext(r.Context(), "delivery ignored", "reason", string(reason))
 		return ignored(string(reason))

@@ -552,7 +552,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add("issue_comment", []byte(`{"installation":{"id":1},"repository":{"id":2},"issue":{"number":1},"comment":{"body":"/mlops-bot `+strings.Repeat("é", 300)+`"}}`))
 	f.Add("pull_request", []byte(strings.Repeat(`[`, 1000)))
 	f.Fuzz(func(t *testing.T, event string, body []byte) {
-		p, source, err := decode(event, body)
+		p, source, err := decode(event, body, false)
 		if err != nil {
 			if len(err.Error()) > 500 {
 				t.Errorf("the error is %d bytes long", len(err.Error()))
@@ -612,6 +612,34 @@ func BenchmarkHandler(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
+		})
+	}
+}
+
+func TestDecodeWithoutApp(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		event, body string
+		withoutApp  bool
+		want        int64
+		ignored     bool
+	}{
+		"an App's delivery":              {"workflow_run", `{"action":"completed","installation":{"id":7},"repository":{"id":2}}`, false, 7, false},
+		"without installation, with App": {"workflow_run", `{"action":"completed","repository":{"id":2}}`, false, 0, true},
+		"a repository's own webhook":     {"workflow_run", `{"action":"completed","repository":{"id":2}}`, true, 0, false},
+		"an installation that isn't ours": {
+			"workflow_run", `{"action":"completed","installation":{"id":7},"repository":{"id":2}}`, true, 0, false,
+		},
+		"an installation's event": {"installation", `{"action":"deleted","installation":{"id":7}}`, true, 0, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, _, err := decode(tt.event, []byte(tt.body), tt.withoutApp)
+			_, ignored := errors.AsType[notForUs](err)
+			if ignored != tt.ignored || (err != nil) != tt.ignored || p.InstallationID != tt.want {
+				t.Errorf("got installation %d, error %v", p.InstallationID, err)
+			}
 		})
 	}
 }

@@ -303,7 +303,7 @@ func (a *App) wire() error {
 		a.webhook, err = webhook.New(webhook.Deps{
 			Store: a.store, Limiter: a.cache, Published: a.publishLater, Now: a.opts.Now, Logger: a.log,
 			Current: webhook.Secret(cfg.GitHub.WebhookSecret), Previous: webhook.Secret(cfg.GitHub.WebhookSecretPrevious),
-			RatePerMinute: cfg.RatePerMinute, TrustedProxies: cfg.TrustedProxies,
+			RatePerMinute: cfg.RatePerMinute, TrustedProxies: cfg.TrustedProxies, WithoutApp: cfg.GitHub.Token != "",
 		})
 		if err != nil {
 			return err
@@ -313,7 +313,10 @@ func (a *App) wire() error {
 		r := a.add(detect.New(detect.Deps{
 			GitHub: gh, Store: reads, Now: a.opts.Now, Logger: a.log, LogLag: a.opts.LogLag, LogRetry: a.opts.LogRetry,
 		}))
-		keeper := &housekeeper{store: a.store, publish: a.outlet.send, hooks: a.github, retention: cfg.DeliveryRetention, now: a.opts.Now, log: a.log}
+		keeper := &housekeeper{store: a.store, publish: a.outlet.send, retention: cfg.DeliveryRetention, now: a.opts.Now, log: a.log}
+		if cfg.GitHub.Token == "" {
+			keeper.hooks = a.github
+		}
 		r.onTick = keeper.tick
 	}
 	if runs(config.Repair) {

@@ -114,7 +114,8 @@ func checkCache(ctx context.Context, cfg config.Config) []Check {
 
 // checkApp asks GitHub who we are and what we may do.
 func checkApp(ctx context.Context, cfg config.Config) []Check {
-	if cfg.GitHub.AppID <= 0 || cfg.GitHub.PrivateKeyPath == "" {
+	byToken := cfg.GitHub.Token != ""
+	if !byToken && (cfg.GitHub.AppID <= 0 || cfg.GitHub.PrivateKeyPath == "") {
 		return []Check{{Name: "GitHub App", Problem: errors.New("not set up"), Do: "make an App with `mlops-bot app manifest --url …`, then set GITHUB_APP_ID and GITHUB_PRIVATE_KEY_PATH"}}
 	}
 	a := &App{opts: Options{Config: cfg, Version: Version(), Now: time.Now}, log: discard()}
@@ -124,12 +125,19 @@ func checkApp(ctx context.Context, cfg config.Config) []Check {
 	info, err := a.github.AppInfo(ctx)
 	if err != nil {
 		do := "see whether " + cfg.GitHub.APIURL + " can be reached from here (GITHUB_API_URL)"
-		if domain.KindOf(err) == domain.Denied {
+		switch {
+		case domain.KindOf(err) != domain.Denied:
+		case byToken:
+			do = "the token is wrong or has expired: make a new one, and set GITHUB_TOKEN"
+		default:
 			do = "the key doesn't belong to App " + fmt.Sprint(cfg.GitHub.AppID) + ": make a new key on the App's page, or mend GITHUB_APP_ID; a clock that is off by minutes does it too"
 		}
 		return []Check{{Name: "GitHub App", Problem: err, Do: do}}
 	}
 	out := []Check{{Name: "GitHub App", Found: info.Slug}}
+	if byToken {
+		out = []Check{{Name: "GitHub token", Found: "acts as " + info.Login}}
+	}
 
 	perms := Check{Name: "permissions", Do: "grant them on the App's page and accept the change in each installation"}
 	var missing []string
@@ -139,13 +147,18 @@ func checkApp(ctx context.Context, cfg config.Config) []Check {
 		}
 	}
 	slices.Sort(missing)
-	if len(missing) > 0 {
+	if info.Permissions == nil {
+		perms.Found = "not checked: GitHub doesn't tell a token's"
+	} else if len(missing) > 0 {
 		perms.Problem = fmt.Errorf("missing %s", strings.Join(missing, ", "))
 	} else if info.Permissions["workflows"] != "write" {
 		perms.Found = "without workflows: write, fixes of workflow files are refused"
 	}
 	out = append(out, perms)
 
+	if byToken {
+		return out // no installations, and a repository's webhook is looked at on its own page
+	}
 	installs, err := a.github.Installations(ctx)
 	inst := Check{Name: "installations", Problem: err, Do: "install the App on a repository"}
 	if err == nil {
