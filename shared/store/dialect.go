@@ -125,7 +125,7 @@ const (
 	// trusted is how long after its last use a connection is taken to be there
 	// still. After that it is asked first, so that a restarted Postgres costs no
 	// statement that begins after the restart.
-	trusted = 50 * time.Millisecond
+	trusted = 10 * time.Millisecond
 	// connectPatience is how long a call waits for a Postgres that can't be reached
 	// or has no connection free just now: about a restart.
 	connectPatience = 5 * time.Second

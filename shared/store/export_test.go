@@ -67,3 +67,17 @@ func Exec(t *testing.T, s *Store, query string, args ...any) {
 		t.Fatalf("%s: %v", query, err)
 	}
 }
+
+// Occupy holds one connection of the pool until it is released.
+func Occupy(t *testing.T, s *Store, held func(), release <-chan struct{}) {
+	c, err := s.write.Conn(t.Context())
+	held()
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	<-release
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
