@@ -107,7 +107,9 @@ func (h Health) answer(w http.ResponseWriter, r *http.Request, probes ...*probe)
 		if public, ok := errors.AsType[NotReady](err); ok {
 			reason = string(public)
 		}
-		h.Log.WarnContext(r.Context(), "health check failed", "path", r.URL.Path, KeyError, err.Error())
+		if p.shouldTell() {
+			h.Log.WarnContext(r.Context(), "health check failed", "path", r.URL.Path, KeyError, err.Error())
+		}
 		writeHealth(w, http.StatusServiceUnavailable, healthAnswer{Status: "unavailable", Reason: reason})
 		return
 	}
@@ -152,6 +154,18 @@ func (h Health) detailed(ctx context.Context, w http.ResponseWriter, ready *prob
 type probe struct {
 	run  func(context.Context) error
 	busy atomic.Bool
+	// told is when a failure was last logged, in Unix nanoseconds.
+	told atomic.Int64
+}
+
+// tellEvery spaces what is logged of a probe that fails: Knative's queue-proxy
+// asks twenty times a second until a program is ready.
+const tellEvery = 10 * time.Second
+
+// shouldTell reports whether a failure is worth a line now.
+func (p *probe) shouldTell() bool {
+	now, last := time.Now().UnixNano(), p.told.Load()
+	return now-last >= int64(tellEvery) && p.told.CompareAndSwap(last, now)
 }
 
 func newProbe(run func(context.Context) error) *probe { return &probe{run: run} }
