@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/mlops-bot/mlops-bot/shared/domain"
+	"github.com/mlops-bot/mlops-bot/shared/seal"
 )
 
 const (
@@ -43,6 +44,7 @@ const (
 type Cache struct {
 	client   *redis.Client
 	embedded *embedded // nil for a server of its own
+	sealer   *seal.Keyring
 }
 
 // Open makes a Cache of a Redis' URL, redis://user:password@host:port/number or
@@ -100,6 +102,15 @@ func (c *Cache) Close() error {
 	return nil
 }
 
+// Sealed returns the same cache with values encrypted, so that the tokens and
+// answers in it are of no use to who can read the server. What it gets it also
+// believes: a value that isn't sealed by one of the keys for that very key is not
+// there. A key that was rotated away costs what was cached, no more. With nil keys
+// values are kept as they are. Close the one or the other, not both.
+func (c *Cache) Sealed(keys *seal.Keyring) *Cache {
+	return &Cache{client: c.client, embedded: c.embedded, sealer: keys}
+}
+
 // Ping asks whether the server answers.
 func (c *Cache) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -117,15 +128,22 @@ func (c *Cache) Get(ctx context.Context, key string) (value []byte, ok bool, err
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	// A range, since whatever else writes to a shared server is not bounded by us.
-	stored, err := c.client.GetRange(ctx, name("value", key), 0, MaxValue+1).Bytes()
+	stored, err := c.client.GetRange(ctx, name("value", key), 0, int64(len(present)+MaxValue+seal.Overhead)).Bytes()
 	if err != nil {
 		return nil, false, failed(op, err)
 	}
-	if len(stored) == 0 || string(stored[:1]) != present || len(stored)-1 > MaxValue {
+	if len(stored) == 0 || string(stored[:1]) != present || seal.Sealed(stored[1:]) != (c.sealer != nil) {
 		return nil, false, nil
 	}
-	return stored[1:], true, nil
+	if value, err = c.sealer.Open(stored[1:], place(key)...); err != nil || len(value) > MaxValue {
+		return nil, false, nil // damaged, or of a key that is no more: it may as well have vanished
+	}
+	return value, true, nil
 }
+
+// place binds a sealed value to its key, so that one can't be put in another's
+// stead.
+func place(key string) []string { return []string{"cache", "value", key} }
 
 // Set keeps a value for a while, MaxTTL at most. The error is Invalid for a value
 // that is larger than MaxValue and for a ttl that is not positive.
@@ -136,6 +154,10 @@ func (c *Cache) Set(ctx context.Context, key string, value []byte, ttl time.Dura
 	}
 	if ttl < time.Millisecond {
 		return domain.Errorf(domain.Invalid, op, "a value must live for a millisecond at least, not for %s", ttl)
+	}
+	value, err := c.sealer.Seal(value, place(key)...)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

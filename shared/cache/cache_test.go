@@ -18,6 +18,8 @@ import (
 
 	"github.com/mlops-bot/mlops-bot/shared/cache"
 	"github.com/mlops-bot/mlops-bot/shared/domain"
+	"github.com/mlops-bot/mlops-bot/shared/github"
+	"github.com/mlops-bot/mlops-bot/shared/seal"
 	"github.com/mlops-bot/mlops-bot/test/servers"
 )
 
@@ -114,6 +116,84 @@ func TestValuesAreKeptAndDeleted(t *testing.T) {
 			t.Error("it is there after it was deleted")
 		}
 	})
+}
+
+var _ github.Cache = (*cache.Cache)(nil)
+
+func keyring(t *testing.T, current byte, previous ...byte) *seal.Keyring {
+	t.Helper()
+	var others [][]byte
+	for _, b := range previous {
+		others = append(others, bytes.Repeat([]byte{b}, seal.KeySize))
+	}
+	k, err := seal.New(bytes.Repeat([]byte{current}, seal.KeySize), others...)
+	ok(t, err)
+	return k
+}
+
+func TestSealedValuesCannotBeReadOnTheServer(t *testing.T) {
+	onEach(t, func(t *testing.T, c *cache.Cache) {
+		sealed := c.Sealed(keyring(t, 1))
+		for name, value := range map[string]string{
+			"token": "ghs_0123456789", "empty": "", "answer": strings.Repeat(`{"login":"ghs_0123456789"}`, 100),
+			"largest": strings.Repeat("ghs_0123456789..", cache.MaxValue/16), "noise": string(noise(cache.MaxValue)),
+		} {
+			ok(t, sealed.Set(t.Context(), name, []byte(value), time.Minute))
+			if v, found := get(t, sealed, name); !found || v != value {
+				t.Errorf("%s: got %.30q, %v", name, v, found)
+			}
+			if raw := cache.Raw(t, c, name); strings.Contains(raw, "ghs_") || !seal.Sealed([]byte(raw[1:])) {
+				t.Errorf("%s is kept as %.60q", name, raw)
+			}
+			if v, found := get(t, c, name); found {
+				t.Errorf("%s is there without a key, as %.30q", name, v)
+			}
+		}
+		err := sealed.Set(t.Context(), "k", make([]byte, cache.MaxValue+1), time.Minute)
+		wantKind(t, err, domain.Invalid)
+		ok(t, sealed.Delete(t.Context(), "token"))
+		if _, found := get(t, sealed, "token"); found {
+			t.Error("it is there after it was deleted")
+		}
+	})
+}
+
+// Who can write to the server must not make the bot believe it.
+func TestOnlyWhatItsKeysSealedForThatKeyIsThere(t *testing.T) {
+	onEach(t, func(t *testing.T, c *cache.Cache) {
+		old, both, later := c.Sealed(keyring(t, 1)), c.Sealed(keyring(t, 2, 1)), c.Sealed(keyring(t, 2))
+		ok(t, c.Set(t.Context(), "plain", []byte("token"), time.Minute))
+		if _, found := get(t, old, "plain"); found {
+			t.Error("a value that nobody sealed is there")
+		}
+		ok(t, old.Set(t.Context(), "token/1", []byte("of 1"), time.Minute))
+		cache.SetRaw(t, c, "token/2", cache.Raw(t, c, "token/1"))
+		if v, found := get(t, old, "token/2"); found {
+			t.Errorf("another key's value is there: %q", v)
+		}
+		raw := cache.Raw(t, c, "token/1")
+		cache.SetRaw(t, c, "cut", raw[:len(raw)-1])
+		if _, found := get(t, old, "cut"); found {
+			t.Error("a cut value is there")
+		}
+		if v, found := get(t, both, "token/1"); !found || v != "of 1" {
+			t.Errorf("with the previous key: %q, %v", v, found)
+		}
+		if _, found := get(t, later, "token/1"); found {
+			t.Error("a value of a key that is not set is there")
+		}
+		err := c.Set(t.Context(), "sealed", []byte(raw[1:]), time.Minute)
+		wantKind(t, err, domain.Invalid) // it would look sealed
+	})
+}
+
+func noise(n int) []byte {
+	b := make([]byte, n)
+	for i, seed := 0, uint32(1); i < n; i++ {
+		seed = seed*1664525 + 1013904223
+		b[i] = byte(seed >> 24)
+	}
+	return b
 }
 
 func TestValuesExpire(t *testing.T) {
