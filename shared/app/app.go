@@ -222,7 +222,11 @@ func (a *App) open(ctx context.Context) error {
 		return fmt.Errorf("open the cache of REDIS_URL: %w", err)
 	}
 	a.onStop("cache", func(context.Context) error { return a.cache.Close() })
-	return nil
+	keys, err := keyring(cfg)
+	if keys != nil {
+		a.sealed = a.cache.Sealed(keys)
+	}
+	return err
 }
 
 // keyring holds the keys that seal what is kept at rest; nil without any.
