@@ -1,6 +1,10 @@
 package store
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
 
 // HoldRow takes the lock of a piece of work, as a writer that is stuck would,
 // and returns what gives it back.
@@ -18,6 +22,12 @@ func HoldRow(t *testing.T, s *Store) (release func()) {
 			t.Error(err)
 		}
 	}
+}
+
+// ClassifyPostgres is the kind that a Postgres' error gets.
+func ClassifyPostgres(err error) domain.ErrKind {
+	kind, _ := classifyPostgres(err)
+	return kind
 }
 
 // InstallationOf is exported to be fuzzed.

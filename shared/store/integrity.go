@@ -135,8 +135,8 @@ var checks = []check{
 // Integrity looks through the whole database, in one transaction that only
 // reads: how many rows there are, whether they keep what must hold between them,
 // and digests by which a restored database is compared with what it was. A
-// problem is not an error; the error is of the database. Where the schema isn't at
-// this program's version, that is the only problem that is looked for.
+// problem is not an error; the error is of the database. Where the schema is older
+// than this program's, that is the only problem that is looked for.
 func (s *Store) Integrity(ctx context.Context) (Integrity, error) {
 	const op = "check the database's integrity"
 	found := Integrity{CheckedAt: s.now().UTC(), Rows: map[string]int64{}, Digests: map[string]string{}, Bodies: map[string]int64{}, Problems: []Problem{}}
@@ -144,12 +144,12 @@ func (s *Store) Integrity(ctx context.Context) (Integrity, error) {
 	if found.Schema, found.Latest, err = s.SchemaVersion(ctx); err != nil {
 		return found, err
 	}
-	if found.Schema != found.Latest {
-		means := "run `mlops-bot migrate`"
-		if found.Schema > found.Latest {
-			means = "run the newer version of the bot"
-		}
-		found.add(Problem{Check: "schema of another version", Rows: 1, Examples: []string{fmt.Sprintf("%d instead of %d", found.Schema, found.Latest)}, Means: means})
+	// A newer schema is what a rollback leaves: migrations only add to it.
+	if found.Schema < found.Latest {
+		found.add(Problem{
+			Check: "schema of an older version", Rows: 1, Examples: []string{fmt.Sprintf("%d instead of %d", found.Schema, found.Latest)},
+			Means: "nothing else was looked at: run `mlops-bot migrate`",
+		})
 		return found, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, integrityTimeout)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -237,6 +239,73 @@ func TestARestartOfPostgresUnderLoad(t *testing.T) {
 		}
 	}
 	same(t, "problems", []string(nil), problems(integrity(t, s)))
+}
+
+// What was dumped, lost and restored into an empty database is the same again, to
+// the last byte of its incidents, repairs and audit log.
+func TestARestoredDumpHasTheSameDigests(t *testing.T) {
+	t.Parallel()
+	server := newServer(t)
+	server.ready(t)
+	keys := keyring(t, 1)
+	s := keyed(t, server.url(), keys)
+	ok(t, s.Migrate(t.Context()))
+	fill(t, s, 1, 10, start)
+	for i, text := range hostile {
+		inc := incident(fmt.Sprint("inc-text-", i))
+		inc.Finding.Text = text
+		ok(t, put(t, s, domain.Outcome{Incidents: []domain.Incident{inc}, Audit: []domain.AuditEntry{{Object: inc.ID, Why: text}}}))
+	}
+	accept(t, s, "sealed", []byte(`{"a":1}`))
+	before := integrity(t, s)
+
+	program := func(name string, args ...string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), filepath.Join(server.bin, name), append([]string{"--host", server.dir, "--username", "postgres"}, args...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "dump")
+	program("pg_dump", "--format", "custom", "--file", file, "postgres")
+	program("createdb", "restored")
+	program("pg_restore", "--exit-on-error", "--dbname", "restored", file)
+	restored := keyed(t, strings.Replace(server.url(), "/postgres?", "/restored?", 1), keys)
+	same(t, "integrity", before, integrity(t, restored))
+	same(t, "problems", []string(nil), problems(before))
+	same(t, "body", []byte(`{"a":1}`), must[domain.Delivery](t)(restored.Delivery(t.Context(), "sealed")).Body)
+}
+
+func TestTroubleWithPostgresIsClassified(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]domain.ErrKind{
+		"57P01": domain.Transient, // admin shutdown
+		"57P02": domain.Transient, // crash shutdown
+		"57P03": domain.Transient, // cannot connect now
+		"53300": domain.Transient, // too many connections
+		"53100": domain.Transient, // disk full
+		"25P03": domain.Transient, // idle in a transaction for too long
+		"25006": domain.Transient, // read-only: a standby
+		"08006": domain.Transient, // connection failure
+		"40001": domain.Transient, // serialization failure
+		"40P01": domain.Transient, // deadlock
+		"28P01": domain.Denied,    // wrong password
+		"3D000": domain.Invalid,   // no such database
+		"42703": domain.Bug,       // no such column
+		"22001": domain.Bug,       // too long
+	} {
+		if got := store.ClassifyPostgres(fmt.Errorf("commit: %w", &pgconn.PgError{Code: code})); got != want {
+			t.Errorf("%s is %s, want %s", code, got, want)
+		}
+	}
+	for name, err := range map[string]error{
+		"reset": &net.OpError{Op: "read", Err: syscall.ECONNRESET}, "refused": &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED},
+		"broken pipe": &net.OpError{Op: "write", Err: syscall.EPIPE}, "cut off": io.ErrUnexpectedEOF, "DNS": &net.DNSError{IsNotFound: true},
+	} {
+		if got := store.ClassifyPostgres(fmt.Errorf("commit: %w", err)); got != domain.Transient {
+			t.Errorf("%s is %s", name, got)
+		}
+	}
 }
 
 // Another pod's connections are given back sooner or later; a call waits a while.
