@@ -53,9 +53,18 @@ check: lint docs-check ## Formatting, linters, generated pages
 lint: $(GOLANGCI) ## Run golangci-lint, which also holds the import rules
 	$(GOLANGCI) run ./...
 
-$(GOLANGCI): tools/go.mod
+# The tools are pinned in tools/go.mod and built when they are first needed.
+package_golangci-lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+package_helm          := helm.sh/helm/v3/cmd/helm
+package_helm-unittest := github.com/helm-unittest/helm-unittest/cmd/helm-unittest
+package_helm-docs     := github.com/norwoodj/helm-docs/cmd/helm-docs
+package_kubeconform   := github.com/yannh/kubeconform/cmd/kubeconform
+package_ko            := github.com/google/ko
+package_crane         := github.com/google/go-containerregistry/cmd/crane
+
+$(BIN)/golangci-lint $(BIN)/helm $(BIN)/helm-unittest $(BIN)/helm-docs $(BIN)/kubeconform $(BIN)/ko $(BIN)/crane: $(BIN)/%: tools/go.mod
 	@mkdir -p $(BIN)
-	cd tools && go build -o $(GOLANGCI) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	cd tools && go build -trimpath -o $@ $(package_$*)
 
 .PHONY: docs
 docs: ## Write the generated pages anew
@@ -64,6 +73,10 @@ docs: ## Write the generated pages anew
 .PHONY: docs-check
 docs-check: ## Fail when a generated page is stale
 	go run ./docs/generate
+
+.PHONY: images
+images: $(BIN)/ko $(BIN)/crane ## Build and push the images (REGISTRY=host/path, TAG=…)
+	tools/images $(REGISTRY) $(TAG)
 
 .PHONY: accuracy
 accuracy: ## Measure diagnoses and plans on real data (DATA=folder)

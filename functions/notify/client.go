@@ -34,6 +34,7 @@ type Client struct {
 	http          *http.Client
 	circuits      circuits
 	allowLoopback bool
+	allowHTTP     bool
 	now           func() time.Time
 }
 
@@ -41,8 +42,10 @@ type Client struct {
 type ClientSettings struct {
 	Timeout time.Duration // of a whole exchange; DefaultTimeout when zero
 	// AllowLoopback lets plain http reach this machine, which tests and the demo
-	// need. Everything else is https.
+	// need. Everything else is https, unless AllowHTTP lets plain http reach any
+	// host, such as a receiver inside of the same cluster.
 	AllowLoopback bool
+	AllowHTTP     bool
 	Now           func() time.Time // the wall clock when nil
 }
 
@@ -73,6 +76,7 @@ func NewClient(s ClientSettings) *Client {
 		},
 		circuits:      circuits{byHost: map[string]*circuit{}},
 		allowLoopback: s.AllowLoopback,
+		allowHTTP:     s.AllowHTTP,
 		now:           s.Now,
 	}
 }
@@ -93,7 +97,7 @@ func (c *Client) check(op, raw string) error {
 		return domain.Errorf(domain.Invalid, op, "the URL of host %s holds a user name or password: it would be logged on the way", u.Hostname())
 	case u.Scheme == "https":
 		return nil
-	case u.Scheme == "http" && c.allowLoopback && loopback(u.Hostname()):
+	case u.Scheme == "http" && (c.allowHTTP || c.allowLoopback && loopback(u.Hostname())):
 		return nil
 	default:
 		return domain.Errorf(domain.Invalid, op, "the URL of host %s must begin with https://", u.Hostname())

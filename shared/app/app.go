@@ -406,7 +406,7 @@ func (a *App) channels(gh notify.Commenter) ([]notify.Channel, error) {
 	if cfg.WebhookURL != "" {
 		settings = append(settings, notify.Settings{Provider: "webhook", URL: cfg.WebhookURL.Reveal(), Secret: cfg.WebhookSecret.Reveal()})
 	}
-	client := notify.NewClient(notify.ClientSettings{AllowLoopback: a.opts.Config.Environment == "development"})
+	client := notify.NewClient(notify.ClientSettings{AllowLoopback: a.opts.Config.Environment == "development", AllowHTTP: cfg.InsecureHTTP})
 	a.onStop("notify client", func(context.Context) error { client.Close(); return nil })
 	channels, err := notify.NewChannels(settings, notify.Tools{Commenter: gh, Client: client, Log: a.log, Now: a.opts.Now})
 	if err != nil {

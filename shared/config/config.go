@@ -136,6 +136,9 @@ type Notify struct {
 	SlackURL      Secret `env:"SLACK_WEBHOOK_URL"` // of a Slack incoming webhook
 	WebhookURL    Secret `env:"WEBHOOK_URL"`       // receives every message as JSON
 	WebhookSecret Secret `env:"WEBHOOK_SECRET"`    // signs the JSON webhook
+	// InsecureHTTP lets the channels use http:// addresses elsewhere than on this
+	// machine, such as a receiver in the same cluster: messages travel in the clear.
+	InsecureHTTP bool `env:"INSECURE_HTTP" envDefault:"false"`
 }
 
 // Program is which of the programs asks; each needs other settings.
