@@ -3,6 +3,7 @@ module github.com/mlops-bot/mlops-bot
 go 1.26.0
 
 require (
+	filippo.io/age v1.3.2
 	github.com/alecthomas/kong v1.17.0
 	github.com/alicebob/miniredis/v2 v2.40.0
 	github.com/aquasecurity/go-pep440-version v0.0.1
@@ -33,6 +34,11 @@ require (
 	knative.dev/eventing v0.48.1
 	knative.dev/serving v0.48.1
 	modernc.org/sqlite v1.61.1
+)
+
+require (
+	filippo.io/hpke v0.4.0 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
 )
 
 require (
