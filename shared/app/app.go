@@ -317,7 +317,7 @@ func (a *App) wire() error {
 		r := a.add(detect.New(detect.Deps{
 			GitHub: gh, Store: reads, Now: a.opts.Now, Logger: a.log, LogLag: a.opts.LogLag, LogRetry: a.opts.LogRetry,
 		}))
-		keeper := &housekeeper{store: a.store, publish: a.outlet.send, retention: cfg.DeliveryRetention, now: a.opts.Now, log: a.log}
+		keeper := &housekeeper{store: a.store, publish: a.outlet.send, bodies: cfg.DeliveryRetention, records: cfg.RecordRetention, now: a.opts.Now, log: a.log}
 		if cfg.GitHub.Token == "" {
 			keeper.hooks = a.github
 		}

@@ -132,11 +132,11 @@ func receiveHandler(receive Receiver) (http.Handler, error) {
 	}
 	h, err := cloudevents.NewHTTPReceiveHandler(context.Background(), protocol, func(ctx context.Context, e cloudevents.Event) cloudevents.Result {
 		err := receive(ctx, e)
-		status := domain.HTTPStatus(domain.KindOf(err))
 		if err == nil {
-			return cehttp.NewResult(status, "handled")
+			// Knative takes an answer's body for an event and retries what isn't one.
+			return nil
 		}
-		return cehttp.NewResult(status, "%s", domain.KindOf(err)) // the cause is in the log
+		return cehttp.NewResult(domain.HTTPStatus(domain.KindOf(err)), "%s", domain.KindOf(err)) // the cause is in the log
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the receiver of events: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,7 +119,7 @@ func (r *Runner) handle(ctx context.Context, e cloudevents.Event) error {
 		return nil
 	}
 	start := r.now()
-	out, err := r.fn.Handle(ctx, e)
+	out, err := guarded(func() (domain.Outcome, error) { return r.fn.Handle(ctx, e) })
 	if err != nil {
 		return err
 	}
@@ -129,6 +130,17 @@ func (r *Runner) handle(ctx context.Context, e cloudevents.Event) error {
 		return nil // the same event in another copy of us was faster
 	}
 	return err
+}
+
+// guarded turns a panic into a Bug: a stranger's file that one parser can't take
+// must not end what else the process does.
+func guarded(do func() (domain.Outcome, error)) (out domain.Outcome, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			out, err = domain.Outcome{}, domain.Errorf(domain.Bug, "run the function", "panic: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return do()
 }
 
 // commit stores the outcome and then publishes its events.
@@ -180,8 +192,13 @@ func (r *Runner) do(ctx context.Context, w domain.Work) {
 		w.TraceParent = observe.Inject(ctx)
 	}
 
+	if w.Attempts > maxTransient {
+		// Whatever begins it never lives to say so: it takes the process with it.
+		r.settle(ctx, w, domain.Errorf(domain.Invalid, "do the work", "begun %d times and never ended", w.Attempts))
+		return
+	}
 	start := r.now()
-	out, err := r.fn.Work(ctx, w)
+	out, err := guarded(func() (domain.Outcome, error) { return r.fn.Work(ctx, w) })
 	if domain.KindOf(err) == domain.RateLimited {
 		// Somebody else's limit is no failure: park until it is over.
 		at, ok := domain.RetryAt(err)

@@ -49,12 +49,13 @@ type hookDeliveries interface {
 // hook deliveries redelivered (GitHub doesn't on its own), and lets what is old
 // expire. Each part may fail without keeping the others from being done.
 type housekeeper struct {
-	store     tickStore
-	publish   func(ctx context.Context, envs []domain.Envelope)
-	hooks     hookDeliveries // nil without an App
-	retention time.Duration
-	now       func() time.Time
-	log       *slog.Logger
+	store   tickStore
+	publish func(ctx context.Context, envs []domain.Envelope)
+	hooks   hookDeliveries // nil without an App
+	// bodies is how long what GitHub sent is kept, records all else that is over.
+	bodies, records time.Duration
+	now             func() time.Time
+	log             *slog.Logger
 }
 
 func (h *housekeeper) tick(ctx context.Context, e cloudevents.Event) {
@@ -127,9 +128,8 @@ func (h *housekeeper) expire(ctx context.Context, e cloudevents.Event) error {
 	if err != nil || !mine {
 		return err
 	}
-	before := h.now().Add(-h.retention)
-	if _, err := h.store.ExpireDeliveryBodies(ctx, before); err != nil {
+	if _, err := h.store.ExpireDeliveryBodies(ctx, h.now().Add(-h.bodies)); err != nil {
 		return err
 	}
-	return h.store.Expire(ctx, before)
+	return h.store.Expire(ctx, h.now().Add(-h.records))
 }

@@ -109,6 +109,10 @@ type Config struct {
 	MutationSpacing time.Duration `env:"GITHUB_MUTATION_SPACING" envDefault:"1s"`
 	// DeliveryRetention is how long webhook bodies are kept.
 	DeliveryRetention time.Duration `env:"DELIVERY_RETENTION" envDefault:"720h"`
+	// RecordRetention is how long everything else that is over is kept: resolved
+	// incidents, ended repairs, reports, the audit log. It can't be shorter than the
+	// eight days within which a repair may turn out to have failed.
+	RecordRetention time.Duration `env:"RECORD_RETENTION" envDefault:"2160h"`
 }
 
 // GitHub is the App and where GitHub is.
@@ -245,6 +249,12 @@ func (c Config) Validate(program Program) error {
 	}
 	if c.Tick < 50*time.Millisecond || c.Tick > time.Hour {
 		bad("TICK_INTERVAL", "%s is not between 50ms and 1h", c.Tick)
+	}
+	if c.DeliveryRetention < time.Hour {
+		bad("DELIVERY_RETENTION", "%s is less than 1h", c.DeliveryRetention)
+	}
+	if least := 8 * 24 * time.Hour; c.RecordRetention < least {
+		bad("RECORD_RETENTION", "%s is less than %s", c.RecordRetention, least)
 	}
 	if c.MutationSpacing < 0 || c.MutationSpacing > time.Minute {
 		bad("GITHUB_MUTATION_SPACING", "%s is not between 0s and 1m", c.MutationSpacing)
