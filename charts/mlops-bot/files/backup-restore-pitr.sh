@@ -24,11 +24,13 @@ fail() { echo "$*" >&2; exit 1; }
 
 time=${RESTORE_TIME:-}
 base="${RESTORE_FILE##*/}"
+before=99999999T999999Z
+if [ -n "$time" ]; then
+  before=$(date -u -d "$time" +%Y%m%dT%H%M%SZ) || fail "RESTORE_TIME $time is not a time such as 2026-11-23T14:05:00Z"
+  # Postgres reads the command line before it knows the names of time zones, Z's too.
+  time=$(echo "$time" | sed -E 's/^([-0-9]+)T/\1 /; s/Z$/+00/')
+fi
 if [ "$base" = latest ]; then
-  before=99999999T999999Z
-  if [ -n "$time" ]; then
-    before=$(date -u -d "$time" +%Y%m%dT%H%M%SZ) || fail "RESTORE_TIME $time is not a time such as 2026-11-23T14:05:00Z"
-  fi
   base=
   for found in $(find "$BACKUP_DIR" -maxdepth 1 -name 'base-*' | sort); do
     found="${found##*/}"
