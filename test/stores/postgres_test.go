@@ -247,8 +247,8 @@ func TestDumpAndRestore(t *testing.T) {
 	w := newWorld(t)
 	w.postgres()
 	before := w.fill("first")
-	env := map[string]string{"DATABASE_URL": w.url("bot_user", "", "mlops_bot_prod"), "PGPASSWORD": "one", "RESTORE_FILE": "latest"}
-	w.refused("password authentication failed", map[string]string{"DATABASE_URL": env["DATABASE_URL"], "PGPASSWORD": "wrong"}, "backup-postgres.sh")
+	env := map[string]string{"DATABASE_URL": w.url("bot_user", "", "mlops_bot_prod"), "DB_PASSWORD": "one", "RESTORE_FILE": "latest"}
+	w.refused("password authentication failed", map[string]string{"DATABASE_URL": env["DATABASE_URL"], "DB_PASSWORD": "wrong"}, "backup-postgres.sh")
 	if got := w.files("backup"); len(got) != 1 {
 		t.Errorf("a failed backup left %v", got)
 	}

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Dumps the bot's database (pg_dump, custom format).
 #
-# DATABASE_URL   the database; PGPASSWORD its password where the URL has none
+# DATABASE_URL   the database; DB_PASSWORD its password where the URL has none
 # BACKUP_DIR     where postgresql-TIME.dump and its sum go
 # KEEP_DAYS, KEEP_LEAST
 set -eu
 umask 077
 . "$(dirname "$0")/backup-prune.sh"
+export PGPASSWORD="${DB_PASSWORD:-}"
 
 mkdir -p "$BACKUP_DIR"
 name="$BACKUP_DIR/postgresql-$(stamp).dump"

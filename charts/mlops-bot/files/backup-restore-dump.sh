@@ -2,12 +2,13 @@
 # Restores a dump of backup-postgres.sh into the database of DATABASE_URL, in one
 # transaction: it is all there afterwards, or nothing has changed.
 #
-# DATABASE_URL   the database; PGPASSWORD its password where the URL has none
+# DATABASE_URL   the database; DB_PASSWORD its password where the URL has none
 # BACKUP_DIR     where the dumps are
 # RESTORE_FILE   the dump's name; "latest" is the newest
 # OVERWRITE      "true" replaces what the database holds; else it has to be empty
 set -eu
 . "$(dirname "$0")/backup-prune.sh"
+export PGPASSWORD="${DB_PASSWORD:-}"
 
 file="$RESTORE_FILE"
 if [ "$file" = latest ]; then

@@ -145,7 +145,7 @@ spec:
     - {name: PGHOST, value: postgres-service}
     - {name: PGUSER, value: {{ .Values.backup.pitr.username | quote }}}
     - name: PGPASSWORD
-      valueFrom: {secretKeyRef: {name: {{ include "mlops-bot.stores.databaseSecret" . }}, key: BACKUP_PASSWORD}}
+      valueFrom: {secretKeyRef: {name: {{ include "mlops-bot.stores.databaseSecret" . }}, key: backup-password}}
     {{- if .Values.postgresql.tls.enabled }}
     - {name: PGSSLMODE, value: verify-full}
     - {name: PGSSLROOTCERT, value: /etc/mlops-bot/database-ca/ca.crt}
@@ -175,7 +175,7 @@ spec:
   volumeMounts:
     {{- include "mlops-bot.backup.mounts" . | nindent 4 }}
     - {name: redis-auth, mountPath: /etc/mlops-bot/redis-auth, readOnly: true}
-    {{- with include "mlops-bot.stores.cacheMounts" . }}{{ . | nindent 4 }}{{ end }}
+    {{- with include "mlops-bot.stores.redisMounts" . }}{{ . | nindent 4 }}{{ end }}
   {{- include "mlops-bot.backup.container" . | nindent 2 }}
 {{- end }}
 
@@ -185,8 +185,8 @@ spec:
     secretName: {{ include "mlops-bot.stores.redisSecret" . }}
     defaultMode: 0440
     items:
-      - {key: {{ include "mlops-bot.stores.redisPasswordKey" . }}, path: password}
-{{- with include "mlops-bot.stores.cacheVolumes" . }}
+      - {key: password, path: password}
+{{- with include "mlops-bot.stores.redisVolumes" . }}
 {{ . }}
 {{- end }}
 {{- end }}
@@ -234,4 +234,34 @@ spec:
     - {name: tmp, mountPath: /tmp}
     - {name: backup, mountPath: /backup, readOnly: true}
   {{- include "mlops-bot.backup.container" . | nindent 2 }}
+{{- end }}
+
+{{/* The command line's image. */}}
+{{- define "mlops-bot.backup.botImage" -}}
+{{- $image := .Values.image -}}
+{{- with get ($image.digests | default dict) "mlops-bot" -}}
+{{ $image.registry }}/mlops-bot@{{ . }}
+{{- else -}}
+{{ $image.registry }}/mlops-bot:{{ $image.tag | default $.Chart.AppVersion }}
+{{- end }}
+{{- end }}
+
+{{/* What a container that runs the command line has beside its name: dict "root" $ "args" LIST. */}}
+{{- define "mlops-bot.backup.botContainer" -}}
+image: {{ include "mlops-bot.backup.botImage" .root }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+args: {{ toJson .args }}
+env: {{- include "mlops-bot.stores.databaseEnv" .root | nindent 2 }}
+{{- with include "mlops-bot.stores.databaseMounts" .root }}
+volumeMounts: {{- . | nindent 2 }}
+{{- end }}
+{{ include "mlops-bot.backup.container" .root }}
+{{- end }}
+
+{{/* The Secrets to back up, as JSON. */}}
+{{- define "mlops-bot.backup.secretNames" -}}
+{{- $names := .Values.backup.secrets.additional }}
+{{- if or .Values.postgresql.auth.existingSecret (include "mlops-bot.stores.makesDatabaseSecret" .) }}{{ $names = append $names (include "mlops-bot.stores.databaseSecret" .) }}{{ end }}
+{{- if or .Values.redis.auth.existingSecret .Values.redis.enabled }}{{ $names = append $names (include "mlops-bot.stores.redisSecret" .) }}{{ end }}
+{{- $names | uniq | sortAlpha | toJson }}
 {{- end }}

@@ -172,3 +172,150 @@ spec:
     - {{ .service }}.{{ .root.Release.Namespace }}.svc
   privateKey: {rotationPolicy: Always}
 {{- end }}
+
+{{/* Names of the Secrets with the stores' passwords: the release's own, or existing
+     ones, with the keys `password` and, for point-in-time recovery, `backup-password`. */}}
+{{- define "mlops-bot.stores.databaseSecret" -}}
+{{ .Values.postgresql.auth.existingSecret | default (printf "%s-postgres" (include "mlops-bot.fullname" .)) }}
+{{- end }}
+
+{{- define "mlops-bot.stores.redisSecret" -}}
+{{ .Values.redis.auth.existingSecret | default (printf "%s-redis" (include "mlops-bot.fullname" .)) }}
+{{- end }}
+
+{{/* A password of the release: the value, or what the cluster has already, or a new
+     one, the same within one rendering: dict "root" $ "auth" AUTH "secret" NAME "key" KEY "value" NAME. */}}
+{{- define "mlops-bot.stores.password" -}}
+{{- if not (index .auth .value) }}
+{{- $old := dig "data" .key "" (lookup "v1" "Secret" .root.Release.Namespace .secret | default dict) }}
+{{- $_ := set .auth .value (ternary (b64dec $old) (randAlphaNum 40) (ne $old "")) }}
+{{- end }}
+{{- index .auth .value -}}
+{{- end }}
+
+{{/* The data of the Secrets that the release makes. */}}
+{{- define "mlops-bot.stores.databaseSecretData" -}}
+{{- $secret := include "mlops-bot.stores.databaseSecret" . }}
+password: {{ include "mlops-bot.stores.password" (dict "root" $ "auth" .Values.postgresql.auth "secret" $secret "key" "password" "value" "password") | b64enc }}
+{{- if include "mlops-bot.backup.pitr" . }}
+backup-password: {{ include "mlops-bot.stores.password" (dict "root" $ "auth" .Values.postgresql.auth "secret" $secret "key" "backup-password" "value" "backupPassword") | b64enc }}
+{{- end }}
+{{- end }}
+
+{{- define "mlops-bot.stores.redisSecretData" -}}
+{{- $secret := include "mlops-bot.stores.redisSecret" . }}
+password: {{ include "mlops-bot.stores.password" (dict "root" $ "auth" .Values.redis.auth "secret" $secret "key" "password" "value" "password") | b64enc }}
+{{- end }}
+
+{{/* Whether the release makes a Secret for the database: its own one's, or one
+     elsewhere whose password is a value. */}}
+{{- define "mlops-bot.stores.makesDatabaseSecret" -}}
+{{- $p := .Values.postgresql }}
+{{- if and (not $p.auth.existingSecret) (or $p.enabled $p.auth.password) }}true{{ end }}
+{{- end }}
+
+{{/* What changes when a password does, so that who holds it is started anew. For
+     existing Secrets it is what the cluster has at the time of the rendering. */}}
+{{- define "mlops-bot.stores.databaseChecksum" -}}
+{{- if include "mlops-bot.stores.makesDatabaseSecret" . }}
+{{- include "mlops-bot.stores.databaseSecretData" . | sha256sum }}
+{{- else }}
+{{- (lookup "v1" "Secret" .Release.Namespace (include "mlops-bot.stores.databaseSecret" .) | default dict).data | toJson | sha256sum }}
+{{- end }}
+{{- end }}
+
+{{- define "mlops-bot.stores.redisChecksum" -}}
+{{- if .Values.redis.auth.existingSecret }}
+{{- (lookup "v1" "Secret" .Release.Namespace .Values.redis.auth.existingSecret | default dict).data | toJson | sha256sum }}
+{{- else if .Values.redis.enabled }}
+{{- include "mlops-bot.stores.redisSecretData" . | sha256sum }}
+{{- end }}
+{{- end }}
+
+{{/* How the bot reaches the database: DB_PASSWORD and DATABASE_URL. */}}
+{{- define "mlops-bot.stores.databaseEnv" -}}
+{{- $p := .Values.postgresql }}
+{{- if or $p.enabled $p.auth.existingSecret $p.auth.password }}
+- name: DB_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ include "mlops-bot.stores.databaseSecret" . }}, key: password}}
+{{- end }}
+{{- if $p.enabled }}
+- name: DATABASE_URL
+  value: postgres://{{ $p.username }}@postgres-service:5432/{{ $p.database }}?sslmode={{ if $p.tls.enabled }}verify-full&sslrootcert=/etc/mlops-bot/database-ca/ca.crt{{ else }}disable{{ end }}
+{{- else if $p.external.existingSecret }}
+- name: DATABASE_URL
+  valueFrom: {secretKeyRef: {name: {{ $p.external.existingSecret | quote }}, key: {{ $p.external.existingSecretKey | quote }}}}
+{{- else }}
+- name: DATABASE_URL
+  value: {{ required "postgresql.enabled=false needs postgresql.external.url or postgresql.external.existingSecret" $p.external.url | quote }}
+{{- end }}
+{{- end }}
+
+{{/* How the bot reaches Redis: REDIS_URL, or nothing. */}}
+{{- define "mlops-bot.stores.redisEnv" -}}
+{{- $r := .Values.redis }}
+{{- if or $r.enabled $r.external.existingSecret $r.external.url }}
+{{- if or $r.enabled $r.auth.existingSecret }}
+- name: REDIS_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ include "mlops-bot.stores.redisSecret" . }}, key: password}}
+{{- end }}
+{{- if $r.enabled }}
+- name: REDIS_URL
+  value: {{ ternary "rediss" "redis" $r.tls.enabled }}://:$(REDIS_PASSWORD)@redis-service:6379/0
+{{- else if $r.external.existingSecret }}
+- name: REDIS_URL
+  valueFrom: {secretKeyRef: {name: {{ $r.external.existingSecret | quote }}, key: {{ $r.external.existingSecretKey | quote }}}}
+{{- else }}
+- name: REDIS_URL
+  value: {{ $r.external.url | quote }}
+{{- end }}
+{{- if include "mlops-bot.stores.redisCA" . }}
+- {name: REDIS_CA_FILE, value: /etc/mlops-bot/cache-ca/ca.crt}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The Secret with the CA certificate (ca.crt) of a store, or nothing. */}}
+{{- define "mlops-bot.stores.databaseCA" -}}
+{{- $p := .Values.postgresql -}}
+{{- if $p.enabled }}{{ if $p.tls.enabled }}{{ include "mlops-bot.stores.tlsSecret" (dict "root" . "store" "postgresql") }}{{ end }}{{ else }}{{ $p.external.caSecret }}{{ end }}
+{{- end }}
+
+{{- define "mlops-bot.stores.redisCA" -}}
+{{- $r := .Values.redis -}}
+{{- if $r.enabled }}{{ if $r.tls.enabled }}{{ include "mlops-bot.stores.tlsSecret" (dict "root" . "store" "redis") }}{{ end }}{{ else }}{{ $r.external.caSecret }}{{ end }}
+{{- end }}
+
+{{/* Volumes and mounts that a pod needs to check the stores' certificates; nothing
+     without TLS. They are lists' items. */}}
+{{- define "mlops-bot.stores.databaseVolumes" -}}
+{{- with include "mlops-bot.stores.databaseCA" . -}}
+- name: database-ca
+  secret: {secretName: {{ . | quote }}, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
+{{- end }}
+
+{{- define "mlops-bot.stores.databaseMounts" -}}
+{{- with include "mlops-bot.stores.databaseCA" . -}}
+- {name: database-ca, mountPath: /etc/mlops-bot/database-ca, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "mlops-bot.stores.redisVolumes" -}}
+{{- with include "mlops-bot.stores.redisCA" . -}}
+- name: cache-ca
+  secret: {secretName: {{ . | quote }}, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
+{{- end }}
+
+{{- define "mlops-bot.stores.redisMounts" -}}
+{{- with include "mlops-bot.stores.redisCA" . -}}
+- {name: cache-ca, mountPath: /etc/mlops-bot/cache-ca, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "mlops-bot.stores.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets: {{ toJson . }}
+{{- end }}
+{{- end }}
