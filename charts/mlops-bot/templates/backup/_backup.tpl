@@ -193,6 +193,7 @@ spec:
 
 {{- define "mlops-bot.backup.containers.secrets" -}}
 {{- $names := include "mlops-bot.backup.secretNames" . | fromJsonArray }}
+{{- if not .Values.backup.secrets.recipients }}{{ fail "backup.secrets.enabled needs backup.secrets.recipients (age1…)" }}{{ end }}
 - name: secrets
   image: {{ include "mlops-bot.backup.botImage" . }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -202,7 +203,7 @@ spec:
     - --out=/backup/secrets
     - --keep-days={{ .Values.backup.keepDays | int }}
     - --keep-least={{ .Values.backup.keepLeast | int }}
-    {{- range required "backup.secrets.enabled needs backup.secrets.recipients (age1…)" .Values.backup.secrets.recipients }}
+    {{- range .Values.backup.secrets.recipients }}
     - --recipient={{ . }}
     {{- end }}
     {{- range $names }}

@@ -157,6 +157,7 @@ redis-extra.conf: |
 {{/* A certificate by cert-manager: dict "root" $ "store" NAME "service" NAME. */}}
 {{- define "mlops-bot.stores.certificate" -}}
 {{- $tls := (index .root.Values .store).tls }}
+{{- if not $tls.issuerRef.name }}{{ fail (printf "%s.tls.enabled needs %s.tls.existingSecret or %s.tls.issuerRef" .store .store .store) }}{{ end }}
 ---
 apiVersion: cert-manager.io/v1
 kind: Certificate
@@ -165,7 +166,7 @@ metadata:
   labels: {{- include "mlops-bot.stores.labels" (dict "root" .root "component" .store) | nindent 4 }}
 spec:
   secretName: {{ include "mlops-bot.stores.tlsSecret" . }}
-  issuerRef: {{ required (printf "%s.tls.enabled needs %s.tls.existingSecret or %s.tls.issuerRef" .store .store .store) $tls.issuerRef | toJson }}
+  issuerRef: {{ toJson $tls.issuerRef }}
   dnsNames:
     - {{ .service }}
     - {{ .service }}.{{ .root.Release.Namespace }}
