@@ -31,7 +31,7 @@ resources: {{- toYaml .Values.backup.resources | nindent 2 }}
 restartPolicy: Never
 automountServiceAccountToken: false
 enableServiceLinks: false
-{{- include "mlops-bot.stores.pullSecrets" .root }}
+serviceAccountName: {{ include "mlops-bot.fullname" .root }}
 securityContext: {{- include "mlops-bot.stores.podSecurity" $p.runAsUser | nindent 2 }}
 {{- if and .beside (include "mlops-bot.backup.pitr" .root) (not (has "ReadWriteMany" .root.Values.backup.persistence.accessModes)) }}
 # Only one node can have the volume: Postgres'.
@@ -195,7 +195,7 @@ spec:
 {{- $names := include "mlops-bot.backup.secretNames" . | fromJsonArray }}
 {{- if not .Values.backup.secrets.recipients }}{{ fail "backup.secrets.enabled needs backup.secrets.recipients (age1…)" }}{{ end }}
 - name: secrets
-  image: {{ include "mlops-bot.backup.botImage" . }}
+  image: {{ include "mlops-bot.image" (dict "root" . "name" "mlops-bot") }}
   imagePullPolicy: {{ .Values.image.pullPolicy }}
   args:
     - backup
@@ -237,19 +237,9 @@ spec:
   {{- include "mlops-bot.backup.container" . | nindent 2 }}
 {{- end }}
 
-{{/* The command line's image. */}}
-{{- define "mlops-bot.backup.botImage" -}}
-{{- $image := .Values.image -}}
-{{- with get ($image.digests | default dict) "mlops-bot" -}}
-{{ $image.registry }}/mlops-bot@{{ . }}
-{{- else -}}
-{{ $image.registry }}/mlops-bot:{{ $image.tag | default $.Chart.AppVersion }}
-{{- end }}
-{{- end }}
-
 {{/* What a container that runs the command line has beside its name: dict "root" $ "args" LIST. */}}
 {{- define "mlops-bot.backup.botContainer" -}}
-image: {{ include "mlops-bot.backup.botImage" .root }}
+image: {{ include "mlops-bot.image" (dict "root" .root "name" "mlops-bot") }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 args: {{ toJson .args }}
 env: {{- include "mlops-bot.stores.databaseEnv" .root | nindent 2 }}
@@ -261,8 +251,9 @@ volumeMounts: {{- . | nindent 2 }}
 
 {{/* The Secrets to back up, as JSON. */}}
 {{- define "mlops-bot.backup.secretNames" -}}
-{{- $names := .Values.backup.secrets.additional }}
+{{- $names := concat .Values.backup.secrets.additional (list (include "mlops-bot.githubSecret" .) (include "mlops-bot.keysSecret" .)) }}
 {{- if or .Values.postgresql.auth.existingSecret (include "mlops-bot.stores.makesDatabaseSecret" .) }}{{ $names = append $names (include "mlops-bot.stores.databaseSecret" .) }}{{ end }}
 {{- if or .Values.redis.auth.existingSecret .Values.redis.enabled }}{{ $names = append $names (include "mlops-bot.stores.redisSecret" .) }}{{ end }}
+{{- with .Values.notify }}{{ if or .existingSecret .slackWebhookURL .webhookURL }}{{ $names = append $names (include "mlops-bot.notifySecret" $) }}{{ end }}{{ end }}
 {{- $names | uniq | sortAlpha | toJson }}
 {{- end }}

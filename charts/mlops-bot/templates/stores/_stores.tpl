@@ -314,9 +314,3 @@ password: {{ include "mlops-bot.stores.password" (dict "root" $ "auth" .Values.r
 - {name: cache-ca, mountPath: /etc/mlops-bot/cache-ca, readOnly: true}
 {{- end }}
 {{- end }}
-
-{{- define "mlops-bot.stores.pullSecrets" -}}
-{{- with .Values.image.pullSecrets }}
-imagePullSecrets: {{ toJson . }}
-{{- end }}
-{{- end }}
