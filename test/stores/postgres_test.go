@@ -326,10 +326,11 @@ func TestPointInTimeRecovery(t *testing.T) {
 	const clock = `SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`
 	moment := w.sql(clock)
 	w.sql("INSERT INTO ledger VALUES ('regretted')")
+	w.refused("still runs", map[string]string{"RUNNING_HOST": "127.0.0.1", "PGPORT": fmt.Sprint(w.port), "OVERWRITE": "true", "RESTORE_FILE": "latest", "BACKUP_DIR": w.dir + "/backup/base"}, "backup-restore-pitr.sh", w.postgresArgs()...)
 	server.stop(syscall.SIGINT) // archives what is left
 
 	restore := func(more map[string]string) map[string]string {
-		env := map[string]string{"BACKUP_DIR": w.dir + "/backup/base", "RESTORE_FILE": "latest", "RESTORE_WAIT": "60", "PGPORT": fmt.Sprint(w.port)}
+		env := map[string]string{"BACKUP_DIR": w.dir + "/backup/base", "RESTORE_FILE": "latest", "RESTORE_WAIT": "60", "PGPORT": fmt.Sprint(w.port), "RUNNING_HOST": "127.0.0.1"}
 		for k, v := range more {
 			env[k] = v
 		}
@@ -365,10 +366,12 @@ func TestPointInTimeRecovery(t *testing.T) {
 	if got := w.sql("SELECT string_agg(what, ' ' ORDER BY what) FROM ledger"); got != "afterwards kept" {
 		t.Errorf("at its end the archive held %q", got)
 	}
-	// And the first one can be had still.
+	// And the first one can be had still, with what it replaces kept beside it.
 	server.stop(syscall.SIGINT)
-	check(t, os.RemoveAll(w.env["PGDATA"]))
-	w.run(restore(map[string]string{"RESTORE_TIMELINE": "1"}), "backup-restore-pitr.sh", w.postgresArgs()...)
+	w.run(restore(map[string]string{"RESTORE_TIMELINE": "1", "OVERWRITE": "true"}), "backup-restore-pitr.sh", w.postgresArgs()...)
+	if kept, err := filepath.Glob(w.env["PGDATA"] + ".before-*/PG_VERSION"); err != nil || len(kept) != 1 {
+		t.Errorf("kept %v (%v)", kept, err)
+	}
 	w.postgres()
 	if got := w.sql("SELECT string_agg(what, ' ' ORDER BY what) FROM ledger"); got != "kept regretted" {
 		t.Errorf("the first history held %q", got)

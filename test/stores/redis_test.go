@@ -84,13 +84,12 @@ func TestRedisKeepsWhatItHeld(t *testing.T) {
 	}
 	w.run(backup, "backup-redis.sh")
 	w.cli("SET", "kept", "8")
+	w.refused("still runs", map[string]string{"RESTORE_FILE": "latest", "DATA_DIR": w.dir + "/redis", "RUNNING_HOST": "127.0.0.1", "OVERWRITE": "true"}, "backup-restore-redis.sh")
 	server.stop(syscall.SIGTERM)
 
-	restore := map[string]string{"RESTORE_FILE": "latest", "DATA_DIR": w.dir + "/redis"}
+	restore := map[string]string{"RESTORE_FILE": "latest", "DATA_DIR": w.dir + "/redis", "RUNNING_HOST": "127.0.0.1"}
 	w.refused("nothing was restored", restore, "backup-restore-redis.sh")
-	check(t, os.RemoveAll(w.dir+"/redis"))
-	check(t, os.Mkdir(w.dir+"/redis", 0o700))
-	check(t, w.own())
+	restore["OVERWRITE"] = "true"
 	w.run(restore, "backup-restore-redis.sh")
 	w.redis()
 	if got := w.cli("GET", "kept"); got != "7" {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes Postgres' data directory anew from a base backup and the archived WAL, up
-# to a point in time. Postgres must not run, and its data directory must be empty
-# or gone.
+# to a point in time. Postgres must not run. Its data directory must be empty or
+# gone, or OVERWRITE be set, which keeps it beside the new one.
 #
 # PGDATA, POSTGRES_CONF   as for postgres-start.sh
 # BACKUP_DIR, WAL_DIR     as for backup-base.sh
@@ -9,6 +9,8 @@
 # RESTORE_TIME            such as 2026-11-23T14:05:00Z; empty is the end of the archive
 # RESTORE_TIMELINE        history to follow; empty is the latest
 # RESTORE_WAIT            seconds that the recovery may take
+# OVERWRITE               "true" renames a data directory that is there
+# RUNNING_HOST            where Postgres would answer if it ran; may be empty
 # Arguments are the settings for postgres that postgres-start.sh gets.
 set -eu
 umask 077
@@ -19,8 +21,14 @@ export PATH LC_ALL=C.UTF-8
 
 fail() { echo "$*" >&2; exit 1; }
 
-[ ! -d "$PGDATA" ] || rmdir "$PGDATA" 2>/dev/null ||
-  fail "$PGDATA is not empty: nothing was restored. Keep it under another name, or remove it, then start this again"
+if [ -n "${RUNNING_HOST:-}" ]; then
+  answer=0
+  pg_isready --quiet --timeout=5 --host="$RUNNING_HOST" || answer=$?
+  [ "$answer" = 2 ] || fail "Postgres still runs at $RUNNING_HOST: scale its StatefulSet to 0 first"
+fi
+if [ -d "$PGDATA" ] && ! rmdir "$PGDATA" 2>/dev/null && [ "${OVERWRITE:-}" != true ]; then
+  fail "$PGDATA is not empty: nothing was restored; backup.restore.overwrite=true keeps it under another name"
+fi
 
 time=${RESTORE_TIME:-}
 base="${RESTORE_FILE##*/}"
@@ -66,6 +74,11 @@ until [ "$(psql --host="${SOCKET_DIR:-/var/run/postgresql}" --username=postgres 
 done
 kill -INT "$server"
 wait "$server" || fail "the recovered database could not be stopped in order"
+if [ -d "$PGDATA" ]; then
+  old="$PGDATA.before-$(date -u +%Y%m%dT%H%M%SZ)"
+  mv "$PGDATA" "$old"
+  echo "what was there is in $old"
+fi
 mv "$new" "$PGDATA"
 sync
 echo "recovered $base to ${time:-the end of the archive}; Postgres can start"

@@ -64,6 +64,22 @@ tolerations: {{ toJson . }}
 - {name: scripts, mountPath: /etc/mlops-bot/backup, readOnly: true}
 {{- end }}
 
+{{/* A pod that writes to the volume once. */}}
+{{- define "mlops-bot.backup.checkPod" -}}
+{{ include "mlops-bot.backup.pod" (dict "root" . "beside" true) }}
+containers:
+  - name: check
+    image: {{ include "mlops-bot.backup.postgresImage" . }}
+    imagePullPolicy: {{ .Values.postgresql.image.pullPolicy }}
+    command: [/bin/sh, -euc, 'f=/backup/.writable.tmp; echo yes > "$f"; grep -q yes "$f"; rm "$f"; df -h /backup']
+    volumeMounts:
+      - {name: backup, mountPath: /backup}
+    {{- include "mlops-bot.backup.container" . | nindent 4 }}
+volumes:
+  - name: backup
+    persistentVolumeClaim: {claimName: {{ include "mlops-bot.backup.claimName" . }}}
+{{- end }}
+
 {{/* rclone's remote, as environment. */}}
 {{- define "mlops-bot.backup.s3Env" -}}
 {{- $s := .Values.backup.s3 }}
