@@ -54,9 +54,11 @@ lint: $(GOLANGCI) ## Run golangci-lint, which also holds the import rules
 	$(GOLANGCI) run ./...
 
 # The tools are pinned in tools/go.mod and built when they are first needed.
+
 package_golangci-lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 package_helm          := helm.sh/helm/v3/cmd/helm
 package_helm-unittest := github.com/helm-unittest/helm-unittest/cmd/helm-unittest
+
 package_helm-docs     := github.com/norwoodj/helm-docs/cmd/helm-docs
 package_kubeconform   := github.com/yannh/kubeconform/cmd/kubeconform
 package_ko            := github.com/google/ko

@@ -221,7 +221,7 @@ limits:
 // alias is a repository whose workflow really fails when it is run, and which a
 // pull request heals: an alias that NumPy removed. NumPy is made up, since there
 // is no package index here.
-func alias() map[string]string {
+func alias(branch string) map[string]string {
 	return map[string]string{
 		".github/mlops-bot.yml": policy,
 		".github/workflows/ci.yml": `name: ci
@@ -237,7 +237,8 @@ jobs:
 		"site-packages/numpy/__init__.py": `def __getattr__(name):
     raise AttributeError(f"module 'numpy' has no attribute '{name}'.\n` + "`np.{name}` was a deprecated alias for the builtin `{name}`" + `.")
 `,
-		"model.py": "import sys\n\nsys.path.insert(0, 'site-packages')\nimport numpy as np\n\n\ndef weight():\n    return np.float(3)\n\n\nprint(weight())\n",
+		// Branches differ, as people's do: one commit on two branches would be one.
+		"model.py": "# " + branch + "\nimport sys\n\nsys.path.insert(0, 'site-packages')\nimport numpy as np\n\n\ndef weight():\n    return np.float(3)\n\n\nprint(weight())\n",
 	}
 }
 
@@ -261,8 +262,8 @@ func (f *forge) id(name string) int64 {
 }
 
 // fail pushes what fails to a branch.
-func (f *forge) fail(repo, branch string, files map[string]string) error {
-	_, err := f.Push(repo, branch, "mona", "Train", standin.Files(files))
+func (f *forge) fail(repo, branch string) error {
+	_, err := f.Push(repo, branch, "mona", "Train", standin.Files(alias(branch)))
 	return err
 }
 

@@ -40,7 +40,6 @@ type settings struct {
 	registry, ingress, domain, hostIP  string
 	images, newImages, stores, volumes string
 	report, page, only                 string
-	keep                               bool
 }
 
 func run(ctx context.Context, args []string) error {
@@ -59,8 +58,7 @@ func run(ctx context.Context, args []string) error {
 	fs.StringVar(&s.hostIP, "host-ip", "", "address of this host that pods can reach")
 	fs.StringVar(&s.report, "report", "docs/benchmarks.json", "file for the report")
 	fs.StringVar(&s.page, "page", "", "write this page from the report and do nothing else")
-	fs.StringVar(&s.only, "run", "", "regular expression of the scenarios to run; the first, install, always runs unless -keep found a release")
-	fs.BoolVar(&s.keep, "keep", false, "go on with the release that is there")
+	fs.StringVar(&s.only, "run", "", "regular expression of the scenarios to run; the first, install, always runs")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -85,10 +83,7 @@ func run(ctx context.Context, args []string) error {
 	began := time.Now()
 	var failed []string
 	for _, sc := range scenarios {
-		if !only.MatchString(sc.name) && (sc.name != "install" || s.keep) {
-			continue
-		}
-		if s.keep && sc.name == "install" {
+		if !only.MatchString(sc.name) && sc.name != "install" {
 			continue
 		}
 		w.logf("== %s: %s", sc.name, sc.shows)

@@ -15,6 +15,9 @@ import (
 // tested.
 const operations = "docs/operations.md"
 
+// cliFunction is the shell function that the page's blocks share.
+var cliFunction = regexp.MustCompile(`(?ms)^bot\(\) \{.*?^\}$`)
+
 // A block of the page is named by a comment before it.
 var namedBlock = regexp.MustCompile("(?s)<!-- run: ([a-z0-9-]+) -->\n+```sh\n(.*?)```")
 
@@ -48,13 +51,13 @@ func (w *world) follow(ctx context.Context, name string, env ...string) (string,
 	w.followed[name] = true
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", script) //nolint:gosec // the project's own page
+	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", cliFunction.FindString(string(page))+"\n"+script) //nolint:gosec // the project's own page
 	path := os.Getenv("PATH")
 	if w.tools != "" {
 		path = w.tools + ":" + path
 	}
 	cmd.Env = append(os.Environ(), append([]string{
-		"PATH=" + path, "KUBECONFIG=" + w.kubeconfig, "NS=" + w.namespace, "RELEASE=" + release, "CHART=charts/mlops-bot",
+		"PATH=" + path, "KUBECONFIG=" + w.kubeconfig, "NS=" + w.namespace, "RELEASE=" + release, "CHART=charts/mlops-bot", "VALUES=" + w.valuesFile,
 	}, env...)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out

@@ -45,7 +45,7 @@ func heal(ctx context.Context, w *world, r *result) error {
 	}
 	w.forge.answers()
 	began := time.Now()
-	if err := w.forge.fail(repo, "main", alias()); err != nil {
+	if err := w.forge.fail(repo, "main"); err != nil {
 		return err
 	}
 	err := until(ctx, 2*time.Minute, "a pull request on the stand-in", func(context.Context) (bool, string, error) {
@@ -169,7 +169,7 @@ func burst(ctx context.Context, w *world, r *result) error {
 	began := time.Now()
 	for _, repo := range repos {
 		for b := range branchesEach {
-			if err := w.forge.fail(repo, fmt.Sprintf("branch-%d", b), alias()); err != nil {
+			if err := w.forge.fail(repo, fmt.Sprintf("branch-%d", b)); err != nil {
 				return err
 			}
 		}
@@ -197,7 +197,7 @@ func burst(ctx context.Context, w *world, r *result) error {
 
 // load fails the workflows of some repositories, one after the other, until stop
 // is called, and returns their names then.
-func (w *world) load(ctx context.Context, org string, every time.Duration) (stop func() ([]string, error), err error) {
+func (w *world) load(ctx context.Context, org string, every time.Duration) (stop func() ([]string, error)) {
 	ctx, cancel := context.WithCancel(ctx)
 	type outcome struct {
 		repos []string
@@ -218,7 +218,7 @@ func (w *world) load(ctx context.Context, org string, every time.Duration) (stop
 				o.err = w.addInstallation(name)
 			}
 			if o.err == nil {
-				o.err = w.forge.fail(repo, fmt.Sprintf("branch-%d", i%10), alias())
+				o.err = w.forge.fail(repo, fmt.Sprintf("branch-%d", i%10))
 			}
 			select {
 			case <-ctx.Done():
@@ -229,7 +229,7 @@ func (w *world) load(ctx context.Context, org string, every time.Duration) (stop
 		}
 		done <- o
 	}()
-	return func() ([]string, error) { cancel(); o := <-done; return o.repos, o.err }, nil
+	return func() ([]string, error) { cancel(); o := <-done; return o.repos, o.err }
 }
 
 // failed counts the branches of the repositories that were made to fail.
@@ -246,10 +246,7 @@ func (w *world) failed(repos []string) (n int) {
 
 // faults kills what can be killed, one after the other, under load.
 func faults(ctx context.Context, w *world, r *result) error {
-	stop, err := w.load(ctx, "faulty", time.Second)
-	if err != nil {
-		return err
-	}
+	stop := w.load(ctx, "faulty", time.Second)
 	kill := func(what string, args ...string) error {
 		if err := sleep(ctx, 8*time.Second); err != nil {
 			return err
@@ -260,12 +257,12 @@ func faults(ctx context.Context, w *world, r *result) error {
 		return err
 	}
 	ns := "--namespace=" + w.namespace
-	err = errors.Join(
+	err := errors.Join(
 		kill("all pods of repair", "delete", "pod", ns, "-l", "serving.knative.dev/service="+release+"-repair"),
 		kill("all pods of detect", "delete", "pod", ns, "-l", "serving.knative.dev/service="+release+"-detect"),
 		kill("the broker's ingress and filter", "delete", "pod", "--namespace=knative-eventing", "-l", "eventing.knative.dev/brokerRole in (ingress,filter)"),
 		kill("the broker's channel", "delete", "pod", "--namespace=knative-eventing", "-l", "messaging.knative.dev/role=dispatcher"),
-		kill("Redis", "delete", "pod", ns, "redis-0"),
+		kill("Redis", "delete", "pod", ns, "redis-0", "--ignore-not-found"),
 		kill("Postgres", "delete", "pod", ns, "postgres-0"),
 		sleep(ctx, 8*time.Second),
 	)
@@ -292,7 +289,7 @@ func missed(ctx context.Context, w *world, r *result) error {
 	}
 	w.forge.cut(true)
 	began := time.Now()
-	if err := w.forge.fail(repo, "main", alias()); err != nil {
+	if err := w.forge.fail(repo, "main"); err != nil {
 		return err
 	}
 	err := until(ctx, time.Minute, "the run's end", func(context.Context) (bool, string, error) {

@@ -22,7 +22,7 @@ func (w *world) addInstallation(account string) error {
 func (w *world) deliveries() map[string]int {
 	n := map[string]int{}
 	for _, d := range w.forge.Deliveries() {
-		n[fmt.Sprintf("%d %s", d.Code, d.Status)]++
+		n[fmt.Sprint(d.Code)]++
 	}
 	return n
 }

@@ -23,7 +23,7 @@ const release = "mlops-bot"
 
 // world is the cluster, the stand-in beside it and what is known of both.
 type world struct {
-	settings
+	s settings
 	cluster
 	forge  *forge
 	inbox  *inbox
@@ -33,12 +33,13 @@ type world struct {
 	dir           string            // for values and keys
 	token         string            // of the console
 	began         time.Time
+	valuesFile    string
 	followed      map[string]bool // the blocks of the operations page that were run
 }
 
 func newWorld(ctx context.Context, s settings) (*world, error) {
 	w := &world{
-		settings: s, cluster: cluster{kubeconfig: s.kubeconfig, namespace: s.namespace, tools: s.tools},
+		s: s, cluster: cluster{kubeconfig: s.kubeconfig, namespace: s.namespace, tools: s.tools},
 		token: rand.Text(), began: time.Now(), followed: map[string]bool{},
 	}
 	w.cluster.log = w.logf
@@ -189,14 +190,14 @@ func (w *world) get(ctx context.Context, service, path string) (status int, took
 func (w *world) send(ctx context.Context, method, service, path string, header http.Header, body io.Reader) (int, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, w.ingress+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, w.s.ingress+path, body)
 	if err != nil {
 		return 0, 0, err
 	}
 	if header != nil {
 		req.Header = header
 	}
-	req.Host = service + "." + w.namespace + "." + w.domain
+	req.Host = service + "." + w.namespace + "." + w.s.domain
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	began := time.Now()
 	resp, err := client.Do(req)
