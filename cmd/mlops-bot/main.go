@@ -48,6 +48,7 @@ type commandLine struct {
 	} `cmd:"" help:"About settings."`
 	Replay    replayCommand    `cmd:"" help:"List what was given up (dead letters), or have it handled again."`
 	Integrity integrityCommand `cmd:"" help:"Check the database: what must hold between its rows, and digests to compare a restored one with."`
+	Backup    backupCommand    `cmd:"" help:"Back up Secrets, encrypted, and open such a backup."`
 	Reseal    resealCommand    `cmd:"" help:"Encrypt stored webhook bodies with the current ENCRYPTION_KEY, after it was changed."`
 	Doctor    doctorCommand    `cmd:"" help:"Check settings, stores, the App's key and permissions, and whether webhooks arrive; say what to do."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`
