@@ -214,7 +214,7 @@ func (a *App) open(ctx context.Context) error {
 		}
 	}
 	if cfg.RedisURL != "" {
-		a.cache, err = cache.Open(cfg.RedisURL.Reveal())
+		a.cache, err = cache.Open(cfg.RedisURL.Reveal(), cfg.RedisCAFile)
 	} else {
 		a.cache, err = cache.Embedded() //nolint:contextcheck // it lives as long as the program
 	}

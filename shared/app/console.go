@@ -49,6 +49,9 @@ func (s consoleStore) Audit(ctx context.Context, object string, limit int) ([]do
 	return out, nil
 }
 
+// countErrors is the name of the counter of failures.
+const countErrors = "bot_errors_total"
+
 // measureHelp is the sentence of each metric that the bot counts in its
 // database.
 var measureHelp = map[string]string{
@@ -58,7 +61,7 @@ var measureHelp = map[string]string{
 	"bot_repairs_refused_total":             "Repairs that were not made, by reason.",
 	"bot_notifications_total":               "Messages sent, by channel and state.",
 	"bot_events_processed_total":            "Events and pieces of work handled, by function.",
-	"bot_errors_total":                      "Events and pieces of work that failed once, by function and kind of error.",
+	countErrors:                             "Events and pieces of work that failed once, by function and kind of error.",
 	"bot_dead_letters":                      "Events and pieces of work that were given up and not replayed.",
 	"bot_outbox_open":                       "Events that some consumer has not handled yet.",
 	"bot_work_open":                         "Pieces of work that are waiting or under way, by function.",
@@ -108,8 +111,20 @@ func (m measures) Counters(ctx context.Context) ([]observe.Counter, error) {
 		return nil, err
 	}
 	out := make([]observe.Counter, len(list))
+	errs := map[[2]string]bool{}
 	for i, c := range list {
 		out[i] = observe.Counter{Name: c.Name, Labels: c.Labels, Value: c.Value}
+		if c.Name == countErrors {
+			errs[[2]string{c.Labels["component"], c.Labels["kind"]}] = true
+		}
+	}
+	// A series that begins with the first error has no rate, and raises no alert.
+	for _, component := range events.Functions {
+		for _, kind := range []domain.ErrKind{domain.Invalid, domain.Denied, domain.Unsupported, domain.Transient, domain.RateLimited, domain.Bug} {
+			if !errs[[2]string{component, string(kind)}] {
+				out = append(out, observe.Counter{Name: countErrors, Labels: map[string]string{"component": component, "kind": string(kind)}})
+			}
+		}
 	}
 	return out, nil
 }

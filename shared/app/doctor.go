@@ -102,7 +102,7 @@ func checkCache(ctx context.Context, cfg config.Config) []Check {
 		c.Found = "inside the process"
 		return []Check{c}
 	}
-	ca, err := cache.Open(cfg.RedisURL.Reveal())
+	ca, err := cache.Open(cfg.RedisURL.Reveal(), cfg.RedisCAFile)
 	if err != nil {
 		c.Problem = err
 		return []Check{c}

@@ -242,7 +242,7 @@ func (r *Runner) countError(ctx context.Context, what string, err error) {
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishTimeout)
 	defer cancel()
 	count := domain.Count{
-		Name: "bot_errors_total", Add: 1,
+		Name: countErrors, Add: 1,
 		Labels: map[string]string{"component": r.fn.Name(), "kind": string(domain.KindOf(err))},
 	}
 	cause := store.Cause{Consumer: r.fn.Name(), EventType: what}

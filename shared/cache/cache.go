@@ -10,9 +10,11 @@ package cache
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,13 +50,28 @@ type Cache struct {
 }
 
 // Open makes a Cache of a Redis' URL, redis://user:password@host:port/number or
-// rediss:// for TLS. It doesn't connect: a Redis that is down is no reason not
-// to start. The error is Invalid, and never shows the URL, which may hold a
-// password.
-func Open(url string) (*Cache, error) {
+// rediss:// for TLS; caFile names a file (PEM) with the CAs that the server's
+// certificate is checked with, "" for the system's. It doesn't connect: a Redis
+// that is down is no reason not to start. The error is Invalid, and never shows
+// the URL, which may hold a password.
+func Open(url, caFile string) (*Cache, error) {
+	const op = "open the cache"
 	opts, err := redis.ParseURL(url)
 	if err != nil {
-		return nil, domain.Errorf(domain.Invalid, "open the cache", "the URL is not one of redis://host:port/number, rediss://… or unix://…")
+		return nil, domain.Errorf(domain.Invalid, op, "the URL is not one of redis://host:port/number, rediss://… or unix://…")
+	}
+	if caFile != "" {
+		if opts.TLSConfig == nil {
+			return nil, domain.Errorf(domain.Invalid, op, "a CA file is set, but the URL doesn't begin with rediss://")
+		}
+		pem, err := os.ReadFile(caFile)
+		if err != nil {
+			return nil, domain.Errorf(domain.Invalid, op, "read the CA file: %w", err)
+		}
+		opts.TLSConfig.RootCAs = x509.NewCertPool()
+		if !opts.TLSConfig.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, domain.Errorf(domain.Invalid, op, "the CA file %s holds no certificate", caFile)
+		}
 	}
 	return &Cache{client: redis.NewClient(bounded(opts))}, nil
 }

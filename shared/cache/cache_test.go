@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -46,7 +48,7 @@ func embedded(tb testing.TB) *cache.Cache {
 
 func onRedis(tb testing.TB) *cache.Cache {
 	tb.Helper()
-	c, err := cache.Open(servers.Redis(tb))
+	c, err := cache.Open(servers.Redis(tb), "")
 	return closed(tb, c, err)
 }
 
@@ -241,7 +243,7 @@ func TestWhatIsOutOfBoundsIsRefused(t *testing.T) {
 func TestForeignValuesAreNotThere(t *testing.T) {
 	t.Parallel()
 	url := servers.Redis(t)
-	c, err := cache.Open(url)
+	c, err := cache.Open(url, "")
 	closed(t, c, err)
 	opts, err := redis.ParseURL(url)
 	ok(t, err)
@@ -357,9 +359,9 @@ func TestTroubleIsTransient(t *testing.T) {
 	ok(t, err)
 	ok(t, gone.Close())
 	ok(t, gone.Close()) // again is no error
-	down, err := cache.Open("redis://:hunter2@" + nobody)
+	down, err := cache.Open("redis://:hunter2@"+nobody, "")
 	closed(t, down, err)
-	silent, err := cache.Open("redis://" + mute.Addr().String())
+	silent, err := cache.Open("redis://"+mute.Addr().String(), "")
 	closed(t, silent, err)
 
 	for name, tc := range map[string]struct {
@@ -397,11 +399,21 @@ func TestTroubleIsTransient(t *testing.T) {
 func TestOpenRefusesOtherURLs(t *testing.T) {
 	t.Parallel()
 	for _, url := range []string{"", "http://:hunter2@host", "redis://:hunter2@host:port", "redis://:hunter2@host/notanumber"} {
-		_, err := cache.Open(url)
+		_, err := cache.Open(url, "")
 		wantKind(t, err, domain.Invalid)
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: error %v is missing or shows the password", url, err)
 		}
+	}
+}
+
+func TestOpenRefusesABadCAFile(t *testing.T) {
+	t.Parallel()
+	empty := filepath.Join(t.TempDir(), "ca.crt")
+	ok(t, os.WriteFile(empty, []byte("no certificate"), 0o600))
+	for url, file := range map[string]string{"rediss://host": "/nowhere/ca.crt", "rediss://other": empty, "redis://plain": empty} {
+		_, err := cache.Open(url, file)
+		wantKind(t, err, domain.Invalid)
 	}
 }
 

@@ -65,6 +65,9 @@ type Config struct {
 	DatabaseConnections int `env:"DATABASE_MAX_CONNECTIONS" envDefault:"10"`
 	// RedisURL is redis://… or rediss://…; empty is a cache inside the process.
 	RedisURL Secret `env:"REDIS_URL"`
+	// RedisCAFile (PEM) holds the CAs that Redis' certificate is checked with; empty
+	// is the system's.
+	RedisCAFile string `env:"REDIS_CA_FILE"`
 	// BrokerURL is the broker's ingress that a function publishes to; only the
 	// single functions need it.
 	BrokerURL string `env:"K_SINK"`
