@@ -54,11 +54,9 @@ lint: $(GOLANGCI) ## Run golangci-lint, which also holds the import rules
 	$(GOLANGCI) run ./...
 
 # The tools are pinned in tools/go.mod and built when they are first needed.
-
 package_golangci-lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 package_helm          := helm.sh/helm/v3/cmd/helm
 package_helm-unittest := github.com/helm-unittest/helm-unittest/cmd/helm-unittest
-
 package_helm-docs     := github.com/norwoodj/helm-docs/cmd/helm-docs
 package_kubeconform   := github.com/yannh/kubeconform/cmd/kubeconform
 package_ko            := github.com/google/ko
@@ -79,6 +77,25 @@ docs-check: ## Fail when a generated page is stale
 .PHONY: images
 images: $(BIN)/ko $(BIN)/crane ## Build and push the images (REGISTRY=host/path, TAG=…)
 	tools/images $(REGISTRY) $(TAG)
+
+# The proof on a cluster: what it needs to know of yours.
+STORES  ?= $(REGISTRY)
+DOMAIN  ?= knative.test
+VOLUMES ?=
+RUN     ?=
+
+.PHONY: e2e
+e2e: $(BIN)/ko $(BIN)/crane ## Prove the bot on a real cluster (KUBECONFIG, REGISTRY, INGRESS, HOST_IP; docs/operations.md)
+	@: $${KUBECONFIG:?set KUBECONFIG} $(or $(REGISTRY),$(error set REGISTRY)) $(or $(INGRESS),$(error set INGRESS)) $(or $(HOST_IP),$(error set HOST_IP))
+	@mkdir -p $(BIN)/e2e
+	tools/store-images $(BIN)/e2e $(STORES)
+	PLATFORMS=linux/amd64 tools/images $(REGISTRY) e2e > $(BIN)/e2e/images
+	PLATFORMS=linux/amd64 tools/images $(REGISTRY) hello ./test/cluster/hello >> $(BIN)/e2e/images
+	PLATFORMS=linux/amd64 LABELS=org.opencontainers.image.version=next tools/images $(REGISTRY) next > $(BIN)/e2e/images-next
+	go build -o $(BIN)/e2e/cluster ./test/cluster
+	$(BIN)/e2e/cluster -registry $(REGISTRY) -images $(BIN)/e2e/images -new-images $(BIN)/e2e/images-next -stores $(STORES) \
+	  -ingress $(INGRESS) -domain $(DOMAIN) -host-ip $(HOST_IP) -volumes "$(VOLUMES)" -run "$(RUN)"
+	$(BIN)/e2e/cluster -page docs/benchmarks.md
 
 .PHONY: accuracy
 accuracy: ## Measure diagnoses and plans on real data (DATA=folder)
