@@ -54,10 +54,12 @@ func (w *world) values() map[string]any {
 			store["persistence"] = map[string]any{"storageClass": "-"}
 		}
 		if w.s.stores != "" && name != "backup" {
+			// As tools/store-images names them.
 			image := map[string]string{"postgresql": "postgres", "redis": "redis"}[name]
-			store["image"] = map[string]any{"repository": w.s.stores + "/" + image, "tag": "e2e"}
+			tag := map[string]string{"postgresql": "15", "redis": "7"}[name]
+			store["image"] = map[string]any{"repository": w.s.stores + "/" + image, "tag": tag}
 			if name == "redis" {
-				store["exporter"] = map[string]any{"image": map[string]any{"repository": w.s.stores + "/redis-exporter", "tag": "e2e"}}
+				store["exporter"] = map[string]any{"image": map[string]any{"repository": w.s.stores + "/redis-exporter", "tag": "1"}}
 			}
 		}
 		v[name] = store
