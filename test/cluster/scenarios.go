@@ -26,6 +26,7 @@ var scenarios = []scenario{
 	{"upgrade", "`helm upgrade` to another version and `helm rollback` under load lose no delivery", upgrade},
 	{"missed", "deliveries that never arrived are redelivered on request of the tick", missed},
 	{"restore", "backup, wipe, restore: the same incidents and repairs as before, and the integrity check says so", restore},
+	{"operations", "the rest of the operations page: doctor, scaling, rotation of every secret, replay", manual},
 	{"isolation", "a pod of another namespace can't reach the stores or the internal functions", isolation},
 	{"idle", "with Knative's default windows every function is at zero for at least half of an idle stretch with ticks and scrapes on", idle},
 }
