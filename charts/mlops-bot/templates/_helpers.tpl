@@ -101,6 +101,15 @@ GITHUB_INSECURE_API: {{ .insecureAPI | quote }}
 NOTIFY_INSECURE_HTTP: {{ .Values.notify.insecureHTTP | quote }}
 {{- end }}
 
+{{/* The keys that what is kept at rest is sealed with. */}}
+{{- define "mlops-bot.encryptionEnv" -}}
+{{- $keys := include "mlops-bot.keysSecret" . -}}
+- name: ENCRYPTION_KEY
+  valueFrom: {secretKeyRef: {name: {{ $keys }}, key: encryption-key}}
+- name: ENCRYPTION_KEY_PREVIOUS
+  valueFrom: {secretKeyRef: {name: {{ $keys }}, key: encryption-key-previous, optional: true}}
+{{- end }}
+
 {{/* A program's environment: dict "root" $ "program" NAME "workers" N. */}}
 {{- define "mlops-bot.env" -}}
 {{- $ := .root -}}
@@ -124,13 +133,9 @@ NOTIFY_INSECURE_HTTP: {{ .Values.notify.insecureHTTP | quote }}
 - name: GITHUB_TOKEN
   valueFrom: {secretKeyRef: {name: {{ $github }}, key: token}}
 {{- end }}
-{{- $keys := include "mlops-bot.keysSecret" $ }}
-- name: ENCRYPTION_KEY
-  valueFrom: {secretKeyRef: {name: {{ $keys }}, key: encryption-key}}
-- name: ENCRYPTION_KEY_PREVIOUS
-  valueFrom: {secretKeyRef: {name: {{ $keys }}, key: encryption-key-previous, optional: true}}
+{{ include "mlops-bot.encryptionEnv" $ }}
 - name: SECRET_KEY
-  valueFrom: {secretKeyRef: {name: {{ $keys }}, key: secret-key}}
+  valueFrom: {secretKeyRef: {name: {{ include "mlops-bot.keysSecret" $ }}, key: secret-key}}
 {{- if has .program (list "notify" "doctor") }}
 {{- range $var, $key := dict "NOTIFY_SLACK_WEBHOOK_URL" "slack-webhook-url" "NOTIFY_WEBHOOK_URL" "webhook-url" "NOTIFY_WEBHOOK_SECRET" "webhook-secret" }}
 - name: {{ $var }}

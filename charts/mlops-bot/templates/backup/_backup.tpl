@@ -259,6 +259,7 @@ image: {{ include "mlops-bot.image" (dict "root" .root "name" "mlops-bot") }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 args: {{ toJson .args }}
 env: {{- include "mlops-bot.stores.databaseEnv" .root | nindent 2 }}
+{{- include "mlops-bot.encryptionEnv" .root | nindent 2 }}
 {{- with include "mlops-bot.stores.databaseMounts" .root }}
 volumeMounts: {{- . | nindent 2 }}
 {{- end }}
