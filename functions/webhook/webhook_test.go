@@ -624,11 +624,11 @@ func TestDecodeWithoutApp(t *testing.T) {
 		want        int64
 		ignored     bool
 	}{
-		"an App's delivery":              {"workflow_run", `{"action":"completed","installation":{"id":7},"repository":{"id":2}}`, false, 7, false},
-		"without installation, with App": {"workflow_run", `{"action":"completed","repository":{"id":2}}`, false, 0, true},
-		"a repository's own webhook":     {"workflow_run", `{"action":"completed","repository":{"id":2}}`, true, 0, false},
+		"an App's delivery":              {"push", `{"installation":{"id":7},"repository":{"id":2}}`, false, 7, false},
+		"without installation, with App": {"push", `{"repository":{"id":2}}`, false, 0, true},
+		"a repository's own webhook":     {"push", `{"repository":{"id":2}}`, true, 0, false},
 		"an installation that isn't ours": {
-			"workflow_run", `{"action":"completed","installation":{"id":7},"repository":{"id":2}}`, true, 0, false,
+			"push", `{"installation":{"id":7},"repository":{"id":2}}`, true, 0, false,
 		},
 		"an installation's event": {"installation", `{"action":"deleted","installation":{"id":7}}`, true, 0, true},
 	}

@@ -179,7 +179,7 @@ func burst(ctx context.Context, w *world, r *result) error {
 	most := w.watchScale(ctx)
 	err := w.settled(ctx, 15*time.Minute, repos, burstIncidents)
 	for f, n := range most() {
-		r.Counts["most pods of "+f] = n
+		r.Counts["most "+f] = n
 	}
 	if err != nil {
 		return err

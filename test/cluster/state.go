@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -103,8 +104,9 @@ func (w *world) tally(ctx context.Context, r *result, repos []string) error {
 	return nil
 }
 
-// watchScale follows the number of pods until the returned function is called,
-// which gives the most that each function had.
+// watchScale follows the pods until the returned function is called, which gives
+// the most that there was of each: pods of a function, and memory (MiB) and CPU
+// (thousandths of a core) of one container.
 func (w *world) watchScale(ctx context.Context) func() map[string]int {
 	ctx, cancel := context.WithCancel(ctx)
 	most := map[string]int{}
@@ -116,11 +118,49 @@ func (w *world) watchScale(ctx context.Context) func() map[string]int {
 				continue
 			}
 			for f, k := range n {
-				most[f] = max(most[f], k)
+				most["pods of "+f] = max(most["pods of "+f], k)
 			}
+			w.watchUsage(ctx, most)
 		}
 	})
 	return func() map[string]int { cancel(); wg.Wait(); return maps.Clone(most) }
+}
+
+// watchUsage asks the kubelets what the namespace's containers use.
+func (w *world) watchUsage(ctx context.Context, most map[string]int) {
+	nodes, err := w.run(ctx, "", "kubectl", "get", "nodes", "-o", "jsonpath={.items[*].metadata.name}")
+	if err != nil {
+		return
+	}
+	for node := range strings.FieldsSeq(nodes) {
+		out, err := w.run(ctx, "", "kubectl", "get", "--raw", "/api/v1/nodes/"+node+"/proxy/stats/summary")
+		if err != nil {
+			continue
+		}
+		var stats struct {
+			Pods []struct {
+				PodRef     struct{ Namespace string }
+				Containers []struct {
+					Name   string
+					Memory struct{ WorkingSetBytes int }
+					CPU    struct{ UsageNanoCores int }
+				}
+			}
+		}
+		if json.Unmarshal([]byte(out), &stats) != nil {
+			continue
+		}
+		for _, p := range stats.Pods {
+			for _, c := range p.Containers {
+				if p.PodRef.Namespace != w.namespace || c.Name == "queue-proxy" {
+					continue
+				}
+				memory, cpu := "memory of "+c.Name+", MiB", "CPU of "+c.Name+", millicores"
+				most[memory] = max(most[memory], c.Memory.WorkingSetBytes>>20)
+				most[cpu] = max(most[cpu], c.CPU.UsageNanoCores/1e6)
+			}
+		}
+	}
 }
 
 // serviceAtZero waits until a Knative Service has no pod.
