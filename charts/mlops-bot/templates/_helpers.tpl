@@ -23,11 +23,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* The image of a program: dict "root" $ "name" NAME. */}}
+{{/* The image of a program: dict "root" $ "name" NAME. ko puts its own reference in
+     place of ko://PACKAGE, so that one has neither tag nor digest. */}}
 {{- define "mlops-bot.image" -}}
 {{- $image := .root.Values.image -}}
-{{- with get ($image.digests | default dict) .name -}}
-{{ $image.registry }}/{{ $.name }}@{{ . }}
+{{- $digest := get $image.digests .name -}}
+{{- if hasPrefix "ko://" $image.registry -}}
+{{ $image.registry }}/{{ .name }}
+{{- else if $digest -}}
+{{ $image.registry }}/{{ .name }}@{{ $digest }}
 {{- else -}}
 {{ $image.registry }}/{{ .name }}:{{ $image.tag | default .root.Chart.AppVersion }}
 {{- end }}
@@ -44,8 +48,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{ $b.url }}
 {{- else if eq $b.class "MTChannelBasedBroker" -}}
 http://broker-ingress.knative-eventing.svc.{{ .Values.clusterDomain }}/{{ .Release.Namespace }}/{{ $b.name }}
-{{- else if hasPrefix "Kafka" $b.class -}}
+{{- else if eq $b.class "Kafka" -}}
 http://kafka-broker-ingress.knative-eventing.svc.{{ .Values.clusterDomain }}/{{ .Release.Namespace }}/{{ $b.name }}
+{{- else if eq $b.class "KafkaNamespaced" -}}
+http://kafka-broker-ingress.{{ include "mlops-bot.host" . }}/{{ .Release.Namespace }}/{{ $b.name }}
 {{- else if eq $b.class "RabbitMQBroker" -}}
 http://{{ $b.name }}-broker-ingress.{{ include "mlops-bot.host" . }}
 {{- else -}}
@@ -53,15 +59,37 @@ http://{{ $b.name }}-broker-ingress.{{ include "mlops-bot.host" . }}
 {{- end }}
 {{- end }}
 
+{{/* Where a broker's own pods are: "true" for classes that run them in the broker's
+     namespace, not in knative-eventing. */}}
+{{- define "mlops-bot.brokerHere" -}}
+{{- if has .Values.broker.class (list "KafkaNamespaced" "RabbitMQBroker") }}true{{ end }}
+{{- end }}
+
+{{/* What the schema can't say of secrets without showing them. */}}
+{{- define "mlops-bot.checkSecrets" -}}
+{{- $key := .Values.github.privateKey }}
+{{- if and $key (not (regexMatch "^-----BEGIN [A-Z ]*PRIVATE KEY-----\\s" $key)) }}{{ fail "github.privateKey is no PEM file of a private key: --set-file github.privateKey=FILE" }}{{ end }}
+{{- if not (regexMatch "^[A-Za-z0-9_.~-]*$" .Values.redis.auth.password) }}{{ fail "redis.auth.password may hold letters, digits, '-', '_', '.' and '~' only, since it is a part of a URL" }}{{ end }}
+{{- end }}
+
+{{/* What the schema can't say of the functions' values. */}}
+{{- define "mlops-bot.checkScaling" -}}
+{{- range $name, $f := .Values.functions }}
+{{- if gt (int $f.minScale) (int $f.maxScale) }}{{ fail (printf "functions.%s.minScale (%d) is above its maxScale (%d)" $name (int $f.minScale) (int $f.maxScale)) }}{{ end }}
+{{- if gt (int $f.target) (int $f.containerConcurrency) }}{{ fail (printf "functions.%s.target (%d) is above its containerConcurrency (%d): pods would be added only after they are full" $name (int $f.target) (int $f.containerConcurrency)) }}{{ end }}
+{{- end }}
+{{- end }}
+
 {{/* Connections to Postgres of one pod: what max-scale of all functions leaves to
      each, at most database.maxConnectionsPerPod, at least 2. */}}
 {{- define "mlops-bot.connections" -}}
 {{- $pods := 0 -}}
-{{- range $f := .Values.functions }}{{ $pods = add $pods $f.maxScale }}{{ end -}}
-{{- $free := sub (int .Values.postgresql.maxConnections) (int .Values.database.reservedConnections) -}}
-{{- $each := min (int .Values.database.maxConnectionsPerPod) (div $free $pods) -}}
-{{- if lt $each 2 -}}
-{{ fail (printf "the functions' maxScale adds up to %d pods, which leaves each less than 2 of Postgres' %d connections (%d are reserved): lower functions.*.maxScale or raise postgresql.maxConnections" (int $pods) (int .Values.postgresql.maxConnections) (int .Values.database.reservedConnections)) }}
+{{- range $f := .Values.functions }}{{ $pods = add $pods (ternary (int $f.maxScale) 1 $.Values.autoscaling.enabled) }}{{ end -}}
+{{- $all := int .Values.postgresql.maxConnections -}}
+{{- $reserved := int .Values.database.reservedConnections -}}
+{{- $each := min (int .Values.database.maxConnectionsPerPod) (div (sub $all $reserved) $pods) -}}
+{{- if lt (int $each) 2 -}}
+{{ fail (printf "the functions' maxScale adds up to %d pods; with 2 connections each they need %d, but Postgres takes %d, of which %d are reserved: lower functions.*.maxScale, or raise postgresql.maxConnections" (int $pods) (mul 2 $pods) $all $reserved) }}
 {{- end -}}
 {{ $each }}
 {{- end }}
@@ -182,9 +210,11 @@ seccompProfile: {type: RuntimeDefault}
      Existing Secrets count as they are at the time of the rendering. */}}
 {{- define "mlops-bot.checksum" -}}
 {{- $seen := list (include "mlops-bot.settings" .) (include "mlops-bot.stores.databaseChecksum" .) (include "mlops-bot.stores.redisChecksum" .) -}}
-{{- range $name := list (include "mlops-bot.githubSecret" .) (include "mlops-bot.keysSecret" .) (include "mlops-bot.notifySecret" .) -}}
-{{- $seen = append $seen ((lookup "v1" "Secret" $.Release.Namespace $name | default dict).data | toJson) -}}
+{{- range $group := list .Values.github .Values.keys .Values.notify -}}
+{{- $seen = append $seen (toJson $group) -}}
+{{- with $group.existingSecret -}}
+{{- $seen = append $seen ((lookup "v1" "Secret" $.Release.Namespace . | default dict).data | toJson) -}}
 {{- end -}}
-{{- $seen = append $seen (list .Values.github .Values.keys .Values.notify | toJson) -}}
+{{- end -}}
 {{ join "\n" $seen | sha256sum }}
 {{- end }}
