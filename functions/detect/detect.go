@@ -184,7 +184,8 @@ func (f *Function) gone(p reportPayload, err error) (domain.Outcome, error) {
 // branchKey is the branch that incidents of a run belong to. A fork's branches
 // are kept apart from the repository's own, whose names they may share.
 func branchKey(repo domain.Repo, run domain.Run) string {
-	if run.HeadRepoID != 0 && run.HeadRepoID != repo.ID {
+	// 0 is a fork that was deleted meanwhile.
+	if run.HeadRepoID != repo.ID {
 		return fmt.Sprintf("fork/%d:%s", run.HeadRepoID, run.HeadBranch)
 	}
 	return run.HeadBranch
@@ -194,6 +195,13 @@ func branchKey(repo domain.Repo, run domain.Run) string {
 type leg struct {
 	job       domain.Job
 	diagnosis *domain.Diagnosis
+}
+
+// failed reports whether the leg's log tells of a failure, and not only of a
+// cancellation: that nothing says it was more is no reason to take it for one.
+func (l leg) failed() bool {
+	return l.diagnosis != nil && l.diagnosis.Primary.Remedy != domain.RemedyNone &&
+		(l.job.Conclusion != domain.Cancelled || l.diagnosis.Primary.Category != domain.Unknown)
 }
 
 // sighting is one completed attempt while it is looked at.
@@ -298,11 +306,8 @@ type group struct {
 func (s *sighting) groups() []group {
 	var out []group
 	for _, l := range s.legs {
-		if l.diagnosis == nil || l.diagnosis.Primary.Remedy == domain.RemedyNone {
+		if !l.failed() {
 			continue
-		}
-		if l.job.Conclusion == domain.Cancelled && l.diagnosis.Primary.Category == domain.Unknown {
-			continue // nothing says that it was more than a cancellation
 		}
 		fp := l.diagnosis.Primary.Fingerprint()
 		if i := slices.IndexFunc(out, func(g group) bool { return g.fingerprint == fp }); i >= 0 {
@@ -356,7 +361,7 @@ func (s *sighting) legReports() []domain.LegReport {
 	out := make([]domain.LegReport, 0, len(s.legs))
 	for _, l := range s.legs {
 		r := domain.LegReport{JobID: l.job.ID, Job: l.job.Name, Conclusion: l.job.Conclusion}
-		if l.diagnosis != nil {
+		if l.failed() {
 			r.Fingerprint, r.Category = l.diagnosis.Primary.Fingerprint(), l.diagnosis.Primary.Category
 		}
 		out = append(out, r)
@@ -447,6 +452,9 @@ func (s *sighting) resolve(ctx context.Context, out *domain.Outcome) error {
 		return fmt.Errorf("list the standing incidents: %w", err)
 	}
 	for _, inc := range standing {
+		if slices.ContainsFunc(out.Incidents, func(seen domain.Incident) bool { return seen.ID == inc.ID }) {
+			continue // it came back in this very run, on another leg
+		}
 		if s.run.CreatedAt.Before(inc.Run.CreatedAt) || (s.run.ID == inc.Run.ID && s.run.Attempt <= inc.Run.Attempt) {
 			continue // older than the failure
 		}

@@ -211,6 +211,45 @@ func TestSeenAgain(t *testing.T) {
 	}
 }
 
+// The failure leaves the leg that it was seen on and shows on another: it stands,
+// and is written once, since two writes of one version would conflict for ever.
+func TestAFailureThatMovesBetweenLegs(t *testing.T) {
+	t.Parallel()
+	gh := failed()
+	gh.jobs[1].Conclusion = domain.Success
+	first, err := do(t, gh, &fakeStore{})
+	if err != nil || len(first.Incidents) != 1 {
+		t.Fatalf("%+v, %v", first.Incidents, err)
+	}
+	next := failed()
+	next.run.ID, next.run.CreatedAt = 4, now.Add(-time.Hour)
+	next.jobs[0].Conclusion = domain.Success
+	out, err := do(t, next, &fakeStore{standing: first.Incidents})
+	if err != nil || len(out.Incidents) != 1 || out.Incidents[0].State != domain.IncidentOpen {
+		t.Errorf("got %+v, %v; want the one incident, open", out.Incidents, err)
+	}
+}
+
+// A leg that was cancelled in favour of a newer run is no failure to a verdict.
+func TestCancelledLegsAreNotReportedAsFailures(t *testing.T) {
+	t.Parallel()
+	gh := failed()
+	gh.run.Conclusion = domain.Cancelled
+	for i := range gh.jobs {
+		gh.jobs[i].Conclusion = domain.Cancelled
+	}
+	gh.logs = map[int64]string{10: oddLog, 11: "2026-11-22T11:00:02.0000000Z ##[error]The operation was canceled.\n", 12: oddLog}
+	out, err := do(t, gh, &fakeStore{})
+	if err != nil || len(out.Reports) != 1 || len(out.Incidents) != 0 {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	for _, leg := range out.Reports[0].Legs {
+		if leg.Fingerprint != "" {
+			t.Errorf("leg %s is reported as the failure %s", leg.Job, leg.Category)
+		}
+	}
+}
+
 func TestResolution(t *testing.T) {
 	t.Parallel()
 	first, err := do(t, failed(), &fakeStore{})
@@ -237,6 +276,7 @@ func TestResolution(t *testing.T) {
 		"a leg was skipped":           {green(func(g *fakeGitHub) { g.jobs[1].Conclusion = domain.Skipped }), false},
 		"the run is older":            {green(func(g *fakeGitHub) { g.run.CreatedAt = now.Add(-9 * time.Hour) }), false},
 		"another branch":              {green(func(g *fakeGitHub) { g.run.HeadBranch = "dev" }), false},
+		"a deleted fork's branch":     {green(func(g *fakeGitHub) { g.run.HeadRepoID = 0 }), false},
 		"a fork's branch of the name": {green(func(g *fakeGitHub) { g.run.HeadRepoID = 99 }), false},
 		"the job was renamed":         {green(func(g *fakeGitHub) { g.jobs = g.jobs[2:] }), true},
 		"nothing was executed":        {green(func(g *fakeGitHub) { g.jobs = nil }), false},

@@ -187,7 +187,7 @@ func (f *Function) Work(ctx context.Context, w domain.Work) (domain.Outcome, err
 	}
 	// One message about an incident on a channel at a time, over all processes: two
 	// would both find no comment yet, or that nobody was told.
-	lease, holder := "notify/"+p.Channel+"/"+p.IncidentID, w.Lease
+	lease, holder := "notify/"+p.Channel+"/"+p.IncidentID, w.Holder()
 	mine, err := f.deps.Store.AcquireLease(ctx, lease, holder, f.deps.Now(), leaseTTL)
 	if err != nil {
 		return domain.Outcome{}, fmt.Errorf("%s: %w", op, err)

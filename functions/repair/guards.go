@@ -65,7 +65,17 @@ func (pl *planner) guardSwitch(ctx context.Context) (*domain.Refusal, error) {
 	return pl.f.stopped(ctx, pl.repo.ID)
 }
 
-// stopped reads the kill switch of a repository.
+// uncheckedError says that somebody asked the bot to stop and it isn't known yet
+// whether they may: nothing is done until it is, and nothing is refused for good,
+// since anybody can write a comment.
+type uncheckedError struct{ by string }
+
+func (e *uncheckedError) Error() string {
+	return fmt.Sprintf("@%s asked the bot to stop, and it isn't known yet whether they may", e.by)
+}
+
+// stopped reads the kill switch of a repository; an *uncheckedError is a reason to
+// look again.
 func (f *Function) stopped(ctx context.Context, repoID int64) (*domain.Refusal, error) {
 	sw, found, err := f.Store.Switch(ctx, repoID)
 	if err != nil {
@@ -75,7 +85,7 @@ func (f *Function) stopped(ctx context.Context, repoID int64) (*domain.Refusal, 
 		return nil, nil
 	}
 	if sw.State == domain.SwitchUnchecked {
-		return domain.Refuse(domain.RefusedStopped, "@%s asked the bot to stop and it isn't known yet whether they may; `/mlops-bot resume` from a maintainer starts it again", sw.By), nil
+		return nil, &uncheckedError{sw.By}
 	}
 	return domain.Refuse(domain.RefusedStopped, "@%s stopped the bot here; `/mlops-bot resume` from a maintainer starts it again", sw.By), nil
 }
@@ -87,13 +97,31 @@ func (pl *planner) guardPolicy(ctx context.Context) (*domain.Refusal, error) {
 		return refusal, err
 	}
 	pl.policy, pl.silent = p, !p.Notify.Comment
-	if !p.Enabled {
-		return domain.Refuse(domain.RefusedPolicy, "%s has `enabled: false`", policyPath), nil
-	}
-	if p.Mode == domain.ModeObserve {
-		return domain.Refuse(domain.RefusedMode, "%s has `mode: observe`: diagnoses only", policyPath), nil
+	if refusal := observesOnly(p); refusal != nil {
+		return refusal, nil
 	}
 	return p.AllowsBranch(pl.inc.Branch), nil
+}
+
+// observesOnly refuses every repair where the policy wants none.
+func observesOnly(p policy.Policy) *domain.Refusal {
+	if !p.Enabled {
+		return domain.Refuse(domain.RefusedPolicy, "%s has `enabled: false`", policyPath)
+	}
+	if p.Mode == domain.ModeObserve {
+		return domain.Refuse(domain.RefusedMode, "%s has `mode: observe`: diagnoses only", policyPath)
+	}
+	return nil
+}
+
+// forbidden reads the policy anew and refuses where it wants no repairs (any
+// more).
+func (f *Function) forbidden(ctx context.Context, repo domain.Repo) (*domain.Refusal, error) {
+	p, refusal, err := f.readPolicy(ctx, repo)
+	if refusal != nil || err != nil {
+		return refusal, err
+	}
+	return observesOnly(p), nil
 }
 
 // readPolicy reads the policy of the default branch. A missing file is the
@@ -105,6 +133,8 @@ func (f *Function) readPolicy(ctx context.Context, repo domain.Repo) (policy.Pol
 		return policy.Default(), nil, nil
 	case errors.Is(err, domain.ErrTooLarge):
 		return policy.Policy{}, domain.Refuse(domain.RefusedBadPolicy, "%s is larger than %d KiB: the bot only observes until it is mended", policyPath, maxPolicyBytes>>10), nil
+	case domain.KindOf(err) == domain.Unsupported:
+		return policy.Policy{}, domain.Refuse(domain.RefusedBadPolicy, "%s is no file: the bot only observes until it is one", policyPath), nil
 	case err != nil:
 		return policy.Policy{}, nil, fmt.Errorf("read the policy: %w", err)
 	}

@@ -22,7 +22,7 @@ func (f *Function) judge(ctx context.Context, w domain.Work, p payload) (domain.
 	switch r.State {
 	case domain.RepairIntended:
 		// Its run ended before "proposed" was stored, or its effects are not done.
-		return domain.Outcome{Again: f.Now().Add(f.Timing.Soon)}, nil
+		return f.lookAgain(w), nil
 	case domain.RepairProposed, domain.RepairUnverifiable, domain.RepairRejected, domain.RepairVerified:
 	default:
 		return domain.Outcome{}, nil
@@ -52,10 +52,7 @@ func (f *Function) judge(ctx context.Context, w domain.Work, p payload) (domain.
 		}
 		if !found {
 			// detect is reading its logs and will wake us; ask again all the same.
-			if f.Now().Sub(w.CreatedAt) > f.Timing.Patience {
-				return domain.Outcome{}, nil
-			}
-			return domain.Outcome{Again: f.Now().Add(f.Timing.Soon)}, nil
+			return f.lookAgain(w), nil
 		}
 		reports = append(reports, report)
 	}
@@ -68,6 +65,19 @@ func (f *Function) judge(ctx context.Context, w domain.Work, p payload) (domain.
 	}
 	return f.verdict(ctx, w, r, inc, v)
 }
+
+// lookAgain waits for what somebody else stores: longer each time, at most ten
+// minutes, and not for ever.
+func (f *Function) lookAgain(w domain.Work) domain.Outcome {
+	age := f.Now().Sub(w.CreatedAt)
+	if age > f.Timing.Patience {
+		return domain.Outcome{}
+	}
+	return domain.Outcome{Again: f.Now().Add(min(max(age/4, f.Timing.Soon), maxLook))}
+}
+
+// maxLook bounds the pause between two looks.
+const maxLook = 10 * time.Minute
 
 // judged finds the repair that a completed run may speak for.
 func (f *Function) judged(ctx context.Context, p payload) (domain.Repair, bool, error) {

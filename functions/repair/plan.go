@@ -32,7 +32,7 @@ func (f *Function) plan(ctx context.Context, w domain.Work, p payload) (domain.O
 	}
 	// Caps are counted and the intent is stored under one lease per repository. The
 	// runner gives it back after the commit.
-	lease, holder := fmt.Sprintf("plan/%d", inc.Repo.ID), w.Lease
+	lease, holder := fmt.Sprintf("plan/%d", inc.Repo.ID), w.Holder()
 	ok, err := f.Store.AcquireLease(ctx, lease, holder, f.Now(), leaseTTL)
 	if err != nil {
 		return domain.Outcome{}, fmt.Errorf("take the repository's lease: %w", err)
@@ -283,7 +283,8 @@ func (pl *planner) tried(strategy string) bool {
 // anything happens.
 func (pl *planner) intend(ctx context.Context, plan domain.Plan, baseSHA string) error {
 	f, now := pl.f, pl.f.Now()
-	key := plan.Key(baseSHA)
+	// Two branches at one commit are two failures: a fix of one mends only it.
+	key := domain.Hash(plan.Key(baseSHA), pl.inc.Branch)[:32]
 	if plan.Action == domain.ActionRerun {
 		key = domain.Hash(key, fmt.Sprint(pl.inc.Run.ID), fmt.Sprint(pl.inc.Run.Attempt))[:32]
 	}

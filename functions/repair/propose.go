@@ -31,8 +31,14 @@ func (f *Function) propose(ctx context.Context, w domain.Work, p payload) (domai
 		return domain.Outcome{}, fmt.Errorf("look for the pull request: %w", err)
 	}
 	if found {
-		r.HeadSHA = pull.HeadSHA
+		refusal, err := f.adopt(ctx, &r, pull)
+		if err != nil || refusal != nil {
+			return f.refuseIntent(w, r, refusal, err)
+		}
 	} else {
+		if inc.State == domain.IncidentResolved {
+			return f.refuseIntent(w, r, resolvedMeanwhile(), nil)
+		}
 		refusal, err := f.ensureBranch(ctx, &r, inc)
 		if err != nil || refusal != nil {
 			return f.refuseIntent(w, r, refusal, err)
@@ -54,6 +60,29 @@ func (f *Function) propose(ctx context.Context, w domain.Work, p payload) (domai
 	}
 	r.PullNumber, r.PullURL, r.Draft = pull.Number, pull.HTMLURL, pull.Draft
 	return f.proposed(w, r, r.PullURL)
+}
+
+// adopt takes over the pull request that is there already, if its commit is the
+// one that this repair makes.
+func (f *Function) adopt(ctx context.Context, r *domain.Repair, pull domain.Pull) (*domain.Refusal, error) {
+	files, refusal, err := f.editedFiles(ctx, *r)
+	if refusal != nil || err != nil {
+		return refusal, err
+	}
+	ours, err := f.holds(ctx, *r, pull.HeadSHA, files)
+	if err != nil {
+		return nil, err
+	}
+	if !ours {
+		return domain.Refuse(domain.RefusedBranchTaken, "pull request #%d from %s holds something else than this repair", pull.Number, r.Branch), nil
+	}
+	r.HeadSHA = pull.HeadSHA
+	return nil, nil
+}
+
+// resolvedMeanwhile refuses what nobody needs any more.
+func resolvedMeanwhile() *domain.Refusal {
+	return domain.Refuse(domain.RefusedBranchMoved, "what failed is green again")
 }
 
 // value is *out, or nothing.
@@ -92,8 +121,9 @@ func (f *Function) intended(ctx context.Context, id string) (domain.Repair, doma
 	return r, inc, false, nil
 }
 
-// writable resolves the repository's present name and asks the kill switch once
-// more, right before the effects. A non-nil outcome ends the attempt.
+// writable resolves the repository's present name and asks the kill switch and
+// the policy once more, right before the effects: they may have changed while the
+// intent waited. A non-nil outcome ends the attempt.
 func (f *Function) writable(ctx context.Context, w domain.Work, r domain.Repair) (domain.Repo, *domain.Outcome, error) {
 	var refusal *domain.Refusal
 	repo, err := f.GitHub.Repo(ctx, r.Repo.InstallationID, r.Repo.ID)
@@ -103,6 +133,10 @@ func (f *Function) writable(ctx context.Context, w domain.Work, r domain.Repair)
 		return repo, nil, fmt.Errorf("read the repository: %w", err)
 	} else if refusal, err = f.stopped(ctx, r.Repo.ID); err != nil {
 		return repo, nil, err
+	} else if refusal == nil {
+		if refusal, err = f.forbidden(ctx, repo); err != nil {
+			return repo, nil, err
+		}
 	}
 	if refusal == nil {
 		return repo, nil, nil
@@ -289,7 +323,7 @@ func (f *Function) ensurePull(ctx context.Context, r domain.Repair, inc domain.I
 
 // rerun asks GitHub to run the failed jobs again, unless somebody already has.
 func (f *Function) rerun(ctx context.Context, w domain.Work, p payload) (domain.Outcome, error) {
-	r, _, done, err := f.intended(ctx, p.RepairID)
+	r, inc, done, err := f.intended(ctx, p.RepairID)
 	if done || err != nil {
 		return domain.Outcome{}, err
 	}
@@ -305,7 +339,12 @@ func (f *Function) rerun(ctx context.Context, w domain.Work, p payload) (domain.
 		return domain.Outcome{}, fmt.Errorf("read the run: %w", err)
 	}
 	if run.Attempt < r.RunAttempt {
-		err := f.GitHub.RerunFailedJobs(ctx, repo, r.RunID)
+		// A run of an older commit may deploy it over a newer one.
+		refusal, err := f.guardRerun(ctx, r, inc)
+		if err != nil || refusal != nil {
+			return f.refuseIntent(w, r, refusal, err)
+		}
+		err = f.GitHub.RerunFailedJobs(ctx, repo, r.RunID)
 		if errors.Is(err, domain.ErrExists) {
 			return domain.Outcome{Again: f.Now().Add(f.Timing.Soon)}, nil // somebody did just now
 		}
@@ -317,6 +356,24 @@ func (f *Function) rerun(ctx context.Context, w domain.Work, p payload) (domain.
 		}
 	}
 	return f.proposed(w, r, run.HTMLURL)
+}
+
+// guardRerun refuses to run again what nobody waits for: the failure is gone, or
+// the branch has moved on.
+func (f *Function) guardRerun(ctx context.Context, r domain.Repair, inc domain.Incident) (*domain.Refusal, error) {
+	if inc.State == domain.IncidentResolved {
+		return resolvedMeanwhile(), nil
+	}
+	sha, _, err := f.GitHub.BranchSHA(ctx, r.Repo, r.BaseBranch)
+	if errors.Is(err, domain.ErrNotFound) {
+		return domain.Refuse(domain.RefusedBranchMoved, "the branch %s is gone", r.BaseBranch), nil
+	} else if err != nil {
+		return nil, fmt.Errorf("read the failing branch: %w", err)
+	}
+	if sha != r.HeadSHA {
+		return domain.Refuse(domain.RefusedBranchMoved, "%s has moved on to %s, and its own run will tell", r.BaseBranch, short(sha)), nil
+	}
+	return nil, nil
 }
 
 // proposed is the outcome of a repair whose effects are there.

@@ -10,6 +10,7 @@ package repair
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -235,6 +236,23 @@ func (f *Function) Work(ctx context.Context, w domain.Work) (domain.Outcome, err
 	if err := json.Unmarshal(w.Payload, &p); err != nil {
 		return domain.Outcome{}, domain.Errorf(domain.Invalid, "decode the work", "%s %s: %w", w.Kind, w.Key, err)
 	}
+	out, err := f.do(ctx, w, p)
+	if unchecked := (*uncheckedError)(nil); errors.As(err, &unchecked) {
+		return domain.Outcome{Again: f.Now().Add(f.Timing.Soon)}, nil
+	}
+	if (w.Kind == kindPropose || w.Kind == kindRerun) && permanent(err) {
+		// Buried work would leave the repair intended for ever, and its incident
+		// waiting for it.
+		r, _, done, rerr := f.intended(ctx, p.RepairID)
+		if done || rerr != nil {
+			return domain.Outcome{}, rerr
+		}
+		return f.refuseIntent(w, r, asRefusal(err), nil)
+	}
+	return out, err
+}
+
+func (f *Function) do(ctx context.Context, w domain.Work, p payload) (domain.Outcome, error) {
 	switch w.Kind {
 	case kindPlan:
 		return f.plan(ctx, w, p)

@@ -110,10 +110,10 @@ func (m measures) Counters(ctx context.Context) ([]observe.Counter, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]observe.Counter, len(list))
+	out := make([]observe.Counter, 0, len(list))
 	errs := map[[2]string]bool{}
-	for i, c := range list {
-		out[i] = observe.Counter{Name: c.Name, Labels: c.Labels, Value: c.Value}
+	for _, c := range list {
+		out = append(out, observe.Counter{Name: c.Name, Labels: c.Labels, Value: c.Value})
 		if c.Name == countErrors {
 			errs[[2]string{c.Labels["component"], c.Labels["kind"]}] = true
 		}

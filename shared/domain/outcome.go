@@ -35,6 +35,10 @@ type Work struct {
 	CreatedAt   time.Time
 }
 
+// Holder names this piece of work as the holder of a lease: pieces that were
+// claimed together share their Lease.
+func (w Work) Holder() string { return w.Kind + "/" + w.Key + "/" + w.Lease }
+
 // Outcome is what handling an event or a piece of work comes to. It is a value:
 // the runner commits all of it in one transaction and then publishes the events.
 type Outcome struct {

@@ -377,3 +377,18 @@ func TestSlotsAreApart(t *testing.T) {
 		same(t, "of another", start, must[time.Time](t)(s.TakeSlot(t.Context(), "installation/2", start, time.Second)))
 	})
 }
+
+// Pieces that are claimed together are done at once, so a lease of one is not the
+// other's.
+func TestWorkClaimedTogetherHoldsItsOwnLeases(t *testing.T) {
+	onEach(t, func(t *testing.T, s *store.Store) {
+		ok(t, s.AddWork(t.Context(), domain.Work{Kind: "repair.plan", Key: "a"}, domain.Work{Kind: "repair.plan", Key: "b"}))
+		both := claim(t, s, "repair", start)
+		if len(both) != 2 {
+			t.Fatalf("claimed %d pieces of work, want 2", len(both))
+		}
+		same(t, "the first", true, must[bool](t)(s.AcquireLease(t.Context(), "plan/7", both[0].Holder(), start, lease)))
+		same(t, "the second", false, must[bool](t)(s.AcquireLease(t.Context(), "plan/7", both[1].Holder(), start, lease)))
+		same(t, "the first again", true, must[bool](t)(s.AcquireLease(t.Context(), "plan/7", both[0].Holder(), start, lease)))
+	})
+}

@@ -139,7 +139,7 @@ func (f *forge) close() {
 		_ = f.hooks.Close()
 	}
 	if f.Server != nil {
-		_ = f.Server.Close()
+		_ = f.Close()
 	}
 	for _, r := range f.relays {
 		r.close()

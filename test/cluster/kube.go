@@ -22,7 +22,6 @@ type cluster struct {
 	kubeconfig string
 	namespace  string
 	tools      string // a folder with kubectl, helm and kn; "" is PATH
-	log        func(format string, args ...any)
 }
 
 // run runs a tool and returns its standard output. The error carries standard

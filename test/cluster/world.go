@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -42,7 +41,6 @@ func newWorld(ctx context.Context, s settings) (*world, error) {
 		s: s, cluster: cluster{kubeconfig: s.kubeconfig, namespace: s.namespace, tools: s.tools},
 		token: rand.Text(), began: time.Now(), followed: map[string]bool{},
 	}
-	w.cluster.log = w.logf
 	var err error
 	if w.refs, err = references(s.images); err != nil {
 		return nil, err
@@ -173,12 +171,6 @@ func (in *inbox) about(text string) (n int) {
 		}
 	}
 	return n
-}
-
-func secretBytes(n int) string {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails
-	return base64.StdEncoding.EncodeToString(b)
 }
 
 // get asks the ingress for a path of a Knative Service.
