@@ -224,7 +224,7 @@ func (s *sighting) problem(format string, args ...any) {
 // diagnose reads the logs of the jobs that did not pass. A time is returned
 // when a log isn't there yet and it is worth asking again.
 func (s *sighting) diagnose(ctx context.Context, jobs []domain.Job) (again time.Time, err error) {
-	if len(jobs) == 0 && s.run.Conclusion == domain.StartupFailure {
+	if len(jobs) == 0 && (s.run.Conclusion == domain.StartupFailure || s.run.Conclusion == domain.Failure) {
 		return time.Time{}, s.diagnoseWorkflow(ctx)
 	}
 	failed := slices.ContainsFunc(jobs, domain.Job.Failed)
@@ -244,7 +244,9 @@ func (s *sighting) diagnose(ctx context.Context, jobs []domain.Job) (again time.
 				l.diagnosis = &d
 			case errors.Is(err, domain.ErrNotFound) && s.f.Now().Sub(s.endOf(j)) < s.f.LogLag && s.f.Now().Sub(s.work.CreatedAt) < s.f.LogLag:
 				return s.f.Now().Add(s.f.LogRetry), nil
-			case errors.Is(err, domain.ErrNotFound), errors.Is(err, domain.ErrGone), domain.KindOf(err) == domain.Denied, domain.KindOf(err) == domain.Invalid:
+			case errors.Is(err, domain.ErrNotFound), errors.Is(err, domain.ErrGone), domain.KindOf(err) == domain.Denied, domain.KindOf(err) == domain.Invalid,
+				// One log that can't be had must not keep back what the others say.
+				domain.KindOf(err) == domain.Transient && s.f.Now().Sub(s.work.CreatedAt) >= s.f.LogLag:
 				s.problem("the log of job %q could not be read: %v", j.Name, err)
 				l.diagnosis = &domain.Diagnosis{Primary: unknownFinding(s.run, j)}
 			default:

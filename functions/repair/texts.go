@@ -156,6 +156,10 @@ func issueTitle(inc domain.Incident) string {
 	return fmt.Sprintf("%s needs a person: %s", oneLine(orUnknown(inc.Run.WorkflowName, inc.WorkflowPath)), orUnknown(inc.Finding.Title, inc.Finding.Category))
 }
 
+// maxProofs bounds the jobs that a text names for one repair: GitHub takes 65,536
+// characters.
+const maxProofs = 30
+
 // issueBody is the diagnosis and what was tried, for the person who is asked.
 func issueBody(root, last domain.Incident, repairs []domain.Repair) string {
 	var b strings.Builder
@@ -175,7 +179,11 @@ func issueBody(root, last domain.Incident, repairs []domain.Repair) string {
 		default:
 			fmt.Fprintf(&b, "- %s: %s\n", code(r.Plan.Title), r.State)
 		}
-		for _, p := range r.Proofs {
+		for i, p := range r.Proofs {
+			if i == maxProofs {
+				fmt.Fprintf(&b, "  - and %d more jobs\n", len(r.Proofs)-maxProofs)
+				break
+			}
 			fmt.Fprintf(&b, "  - [run %d](%s), job %s: %s\n", p.RunID, p.HTMLURL, code(p.Job), p.Conclusion)
 		}
 	}

@@ -52,6 +52,7 @@ const (
 // runnerStore is what the runner needs of the store.
 type runnerStore interface {
 	Handled(ctx context.Context, consumer, eventID string) (bool, error)
+	Event(ctx context.Context, id string) (domain.Envelope, error)
 	Commit(ctx context.Context, cause store.Cause, out domain.Outcome, now time.Time) error
 	ClaimWork(ctx context.Context, owner string, now time.Time, lease time.Duration, limit int) ([]domain.Work, error)
 	FailWork(ctx context.Context, w domain.Work, notBefore time.Time, reason string) error
@@ -117,6 +118,19 @@ func (r *Runner) handle(ctx context.Context, e cloudevents.Event) error {
 	}
 	if handled {
 		return nil
+	}
+	// What came is a wake-up: anybody who reaches the broker could have sent it. What
+	// counts is what we stored under its id.
+	env, err := r.store.Event(ctx, e.ID())
+	if errors.Is(err, domain.ErrNotFound) {
+		// Somebody else's, or its installation was deleted meanwhile.
+		r.log.WarnContext(ctx, "dropped an event that is not stored", observe.KeyEventID, e.ID(), "type", e.Type())
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("look up the event: %w", err)
+	}
+	if e, err = events.Open(env); err != nil {
+		return err
 	}
 	start := r.now()
 	out, err := guarded(func() (domain.Outcome, error) { return r.fn.Handle(ctx, e) })

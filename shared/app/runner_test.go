@@ -108,6 +108,14 @@ func detected(t testing.TB, cause string, at time.Time) (domain.Envelope, cloude
 	return env, e
 }
 
+// keep stores an event as if a function had sent it.
+func keep(t testing.TB, s *store.Store, env domain.Envelope, now time.Time) {
+	t.Helper()
+	if err := s.Commit(t.Context(), store.Cause{Consumer: "detect"}, domain.Outcome{Events: []domain.Envelope{env}}, now); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // stores runs a test on both databases.
 func stores(t *testing.T, run func(t *testing.T, url string)) {
 	for _, kind := range []string{"sqlite", "postgres"} {
@@ -128,7 +136,8 @@ func TestOneEventManyTimesAtOnceIsHandledOnce(t *testing.T) {
 		c := newClock()
 		s := openStore(t, url, c.now)
 		var done atomic.Int32
-		_, e := detected(t, "inc-1", c.now())
+		env, e := detected(t, "inc-1", c.now())
+		keep(t, s, env, c.now())
 		r := newRunner(scripted{
 			name: "repair",
 			handle: func(context.Context, cloudevents.Event) (domain.Outcome, error) {
@@ -466,6 +475,34 @@ func TestEventsOverHTTP(t *testing.T) {
 	}
 }
 
+// What a stranger sends under an id of ours is read as it was stored, and what was
+// never stored is dropped.
+func TestOnlyStoredEventsCount(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	s := openStore(t, "sqlite::memory:", c.now)
+	var got []string
+	r := newRunner(scripted{name: "repair", handle: func(_ context.Context, e cloudevents.Event) (domain.Outcome, error) {
+		got = append(got, string(e.Data()))
+		return domain.Outcome{}, nil
+	}}, s, &published{}, c.now)
+	env, e := detected(t, "inc-1", c.now())
+	if err := r.Receive(t.Context(), e); err != nil || len(got) != 0 {
+		t.Errorf("an event that is not stored was handled: %v, %v", got, err)
+	}
+	keep(t, s, env, c.now())
+	forged := e.Clone()
+	if err := forged.SetData(cloudevents.ApplicationJSON, map[string]string{"incident_id": "forged"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Receive(t.Context(), forged); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{string(e.Data())}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestPanicsAreBugs(t *testing.T) {
 	t.Parallel()
 	c := newClock()
@@ -475,7 +512,8 @@ func TestPanicsAreBugs(t *testing.T) {
 		handle: func(context.Context, cloudevents.Event) (domain.Outcome, error) { panic("an event") },
 		work:   func(context.Context, domain.Work) (domain.Outcome, error) { panic("a piece of work") },
 	}, s, &published{}, c.now)
-	_, e := detected(t, "inc-1", c.now())
+	env, e := detected(t, "inc-1", c.now())
+	keep(t, s, env, c.now())
 	if err := r.Receive(t.Context(), e); domain.KindOf(err) != domain.Bug || !strings.Contains(err.Error(), "an event") {
 		t.Errorf("got %v, want a bug", err)
 	}

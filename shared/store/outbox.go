@@ -95,6 +95,23 @@ func (s *Store) Handled(ctx context.Context, consumer, eventID string) (handled 
 	return handled, err
 }
 
+const queryEvent = `SELECT type, event FROM outbox WHERE id = ?`
+
+// Event returns a stored event as it was stored. The error wraps
+// domain.ErrNotFound for an id that nothing of ours has.
+func (s *Store) Event(ctx context.Context, id string) (env domain.Envelope, err error) {
+	err = s.look(ctx, "read the event", func(c conn) error {
+		var event string
+		found, err := c.row(queryEvent, []any{id}, &env.Type, &event)
+		if err == nil && !found {
+			return notFound("event", id)
+		}
+		env.ID, env.JSON = id, []byte(event)
+		return err
+	})
+	return env, err
+}
+
 const queryOpenOutbox = `
 	SELECT o.id, o.type, o.event, w.consumer
 	FROM (

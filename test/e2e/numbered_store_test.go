@@ -23,6 +23,13 @@ func (s numberedStore) Handled(ctx context.Context, consumer, eventID string) (v
 	return s.Store.Handled(ctx, consumer, eventID)
 }
 
+func (s numberedStore) Event(ctx context.Context, id string) (v domain.Envelope, err error) {
+	if err = s.k.step("store.Event"); err != nil {
+		return v, err
+	}
+	return s.Store.Event(ctx, id)
+}
+
 func (s numberedStore) Commit(ctx context.Context, cause store.Cause, out domain.Outcome, now time.Time) error {
 	if err := s.k.step("store.Commit"); err != nil {
 		return err
