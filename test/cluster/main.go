@@ -81,30 +81,60 @@ func run(ctx context.Context, args []string) error {
 
 	began := time.Now()
 	var failed []string
+	done := func(r *result, err error) {
+		r.Took = round(time.Since(r.began))
+		r.Passed = err == nil
+		if err == nil {
+			w.logf("   %s passed after %.0f s: %v %v", r.Name, r.Took, r.Counts, r.Seconds)
+			return
+		}
+		r.Problem = err.Error()
+		failed = append(failed, r.Name)
+		w.logf("   %s FAILED after %.0f s: %v", r.Name, r.Took, err)
+		w.dump(ctx, r.Name)
+	}
+	finish := func() {
+		for _, r := range w.report.Scenarios {
+			if r.finish != nil {
+				w.logf("== %s: its end", r.Name)
+				err := r.finish(ctx)
+				r.finish = nil
+				done(r, err)
+			}
+		}
+	}
 	for _, sc := range scenarios {
 		if !only.MatchString(sc.name) && sc.name != "install" {
 			continue
 		}
-		w.logf("== %s: %s", sc.name, sc.shows)
-		r := result{Name: sc.name, Shows: sc.shows, Counts: map[string]int{}, Seconds: map[string]float64{}}
-		t := time.Now()
-		err := sc.run(ctx, w, &r)
-		r.Took = round(time.Since(t))
-		r.Passed = err == nil
-		if err != nil {
-			r.Problem = err.Error()
-			failed = append(failed, sc.name)
-			w.logf("   FAILED after %.0f s: %v", r.Took, err)
-			w.dump(ctx, sc.name)
-		} else {
-			w.logf("   passed in %.0f s: %v %v", r.Took, r.Counts, r.Seconds)
+		if sc.alone {
+			finish()
 		}
+		w.logf("== %s: %s", sc.name, sc.shows)
+		r := &result{Name: sc.name, Shows: sc.shows, Counts: map[string]int{}, Seconds: map[string]float64{}, began: time.Now()}
 		w.report.Scenarios = append(w.report.Scenarios, r)
+		err := sc.run(ctx, w, r)
+		if err != nil {
+			r.finish = nil
+		}
+		if r.finish == nil {
+			done(r, err)
+		}
 		if sc.name == "install" && err != nil {
 			break // nothing else can be shown
 		}
 		if ctx.Err() != nil {
 			break
+		}
+	}
+	finish()
+	if s.only == "" && len(failed) == 0 {
+		left, err := w.unfollowed()
+		if err != nil {
+			return err
+		}
+		if len(left) > 0 {
+			return fmt.Errorf("%s: blocks that no scenario runs: %s", operations, strings.Join(left, ", "))
 		}
 	}
 	w.report.Took = round(time.Since(began))
@@ -122,6 +152,7 @@ func run(ctx context.Context, args []string) error {
 type scenario struct {
 	name  string
 	shows string
+	alone bool // needs the others to be over
 	run   func(ctx context.Context, w *world, r *result) error
 }
 
@@ -136,6 +167,11 @@ type result struct {
 	Counts  map[string]int     `json:"counts,omitempty"`
 	Seconds map[string]float64 `json:"seconds,omitempty"`
 	Notes   []string           `json:"notes,omitempty"`
+
+	// finish is the scenario's end where it takes minutes of waiting, in which
+	// others can run.
+	finish func(ctx context.Context) error
+	began  time.Time
 }
 
 // report is the whole run.
@@ -146,7 +182,7 @@ type report struct {
 	Node      map[string]string `json:"node"`
 	Images    map[string]string `json:"images"`
 	Took      float64           `json:"took_seconds"`
-	Scenarios []result          `json:"scenarios"`
+	Scenarios []*result         `json:"scenarios"`
 }
 
 func writeReport(path string, r report) error {

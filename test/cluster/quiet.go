@@ -30,6 +30,13 @@ func idle(ctx context.Context, w *world, r *result) (err error) {
 			fmt.Sprintf(`{"data":{"stable-window":%s,"scale-to-zero-grace-period":%s}}`, patch(window), patch(grace)))
 		return err
 	}
+	// The clock as the chart has it.
+	if _, err := w.kubectl(ctx, "patch", "pingsource", release+"-tick", "--type=merge", "-p", `{"spec":{"schedule":"*/5 * * * *"}}`); err != nil {
+		return err
+	}
+	if _, err := w.atZero(ctx, 5*time.Minute); err != nil {
+		return err
+	}
 	if err := set(ctx, "60s", "30s"); err != nil {
 		return err
 	}
@@ -37,9 +44,6 @@ func idle(ctx context.Context, w *world, r *result) (err error) {
 		window, grace, _ := strings.Cut(before, ",")
 		err = errors.Join(err, set(context.WithoutCancel(ctx), window, grace))
 	}()
-	if _, err := w.atZero(ctx, 5*time.Minute); err != nil {
-		return err
-	}
 	looks, at := 0, map[string]int{}
 	end := time.Now().Add(idleFor)
 	for scrape := time.Now(); time.Now().Before(end); {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -65,4 +66,24 @@ func (w *world) follow(ctx context.Context, name string, env ...string) (string,
 		return out.String(), fmt.Errorf("block %s of %s: %w:\n%s", name, operations, err, strings.TrimSpace(out.String()))
 	}
 	return out.String(), nil
+}
+
+// unfollowed lists the page's blocks that no scenario has run.
+func (w *world) unfollowed() ([]string, error) {
+	page, err := os.ReadFile(operations)
+	if err != nil {
+		return nil, err
+	}
+	all, err := blocks(string(page))
+	if err != nil {
+		return nil, err
+	}
+	var left []string
+	for name := range all {
+		if !w.followed[name] {
+			left = append(left, name)
+		}
+	}
+	slices.Sort(left)
+	return left, nil
 }
