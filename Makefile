@@ -24,14 +24,14 @@ build: ## Build the command line into bin/
 	go build -trimpath -o $(BIN)/ ./cmd/mlops-bot
 
 .PHONY: test
-test: test-deps check unit fuzz ## Set up what the tests need, then run all checks and tests
+test: test-deps check chart unit fuzz ## Set up what the tests need, then run all checks and tests
 
 .PHONY: test-deps
 test-deps: ## Install what the tests need: Redis, Postgres' programs, GitHub's API description
 	@tools/install-test-deps
 
 .PHONY: unit
-unit: ## Run the tests
+unit: $(BIN)/helm ## Run the tests
 	go test -timeout 20m ./...
 
 .PHONY: race
@@ -66,13 +66,24 @@ $(BIN)/golangci-lint $(BIN)/helm $(BIN)/helm-unittest $(BIN)/helm-docs $(BIN)/ku
 	@mkdir -p $(BIN)
 	cd tools && go build -trimpath -o $@ $(package_$*)
 
+.PHONY: chart
+chart: $(BIN)/helm $(BIN)/helm-unittest ## Lint the chart and run its templates' tests
+	@for values in charts/mlops-bot/ci/*.yaml; do $(BIN)/helm lint --quiet charts/mlops-bot -f $$values --kube-version 1.34.0 || exit 1; done
+	$(BIN)/helm-unittest charts/mlops-bot
+
+HELM_DOCS := $(BIN)/helm-docs --chart-search-root charts --sort-values-order file --log-level error
+
 .PHONY: docs
-docs: ## Write the generated pages anew
+docs: $(BIN)/helm $(BIN)/helm-docs ## Write the generated pages and manifests anew
 	go run ./docs/generate -write
+	$(HELM_DOCS)
+	tools/config-knative write
 
 .PHONY: docs-check
-docs-check: ## Fail when a generated page is stale
+docs-check: $(BIN)/helm $(BIN)/helm-docs ## Fail when a generated page or manifest is stale
 	go run ./docs/generate
+	@$(HELM_DOCS) --dry-run | diff -q - charts/mlops-bot/README.md >/dev/null || { echo "charts/mlops-bot/README.md is stale: make docs"; exit 1; }
+	tools/config-knative check
 
 .PHONY: images
 images: $(BIN)/ko $(BIN)/crane ## Build and push the images (REGISTRY=host/path, TAG=…)
