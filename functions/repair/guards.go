@@ -205,9 +205,6 @@ func (pl *planner) guardCaps(ctx context.Context) (*domain.Refusal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("count open pull requests: %w", err)
 	}
-	if pl.previous.PullNumber != 0 {
-		open-- // the next attempt replaces it
-	}
 	if open >= pl.policy.MaxOpenPulls {
 		return domain.Refuse(domain.RefusedOpenPulls, "%d pull requests of the bot are open, which is the policy's limit: merge or close one", open), nil
 	}

@@ -109,6 +109,7 @@ func TestRepairsAreFound(t *testing.T) {
 		same(t, "of the root", []string{"rep-a", "rep-b"}, ids(repairID, must[[]domain.Repair](t)(s.RepairsOfRoot(t.Context(), root))))
 		same(t, "of the run", []string{"rep-c"}, ids(repairID, must[[]domain.Repair](t)(s.RepairsByRun(t.Context(), 7, 55))))
 		same(t, "open pull requests", 1, must[int](t)(s.OpenPulls(t.Context(), 7)))
+		same(t, "about to be opened", 1, must[int](t)(s.OpenPulls(t.Context(), 8)))
 		same(t, "since the start", 3, must[int](t)(s.RepairsSince(t.Context(), 7, start)))
 		same(t, "since an hour", 2, must[int](t)(s.RepairsSince(t.Context(), 7, at(time.Hour))))
 		same(t, "all", []string{"rep-d", "rep-c", "rep-b", "rep-e", "rep-a"}, ids(repairID, must[[]domain.Repair](t)(s.Repairs(t.Context(), store.Filter{}))))

@@ -168,9 +168,10 @@ func (s *Store) RepairsByRun(ctx context.Context, repoID, runID int64) ([]domain
 
 const queryOpenPulls = `
 	SELECT COUNT(*) FROM repairs
-	WHERE repo_id = ? AND pull_number > 0 AND state IN ('proposed', 'verified', 'unverifiable')`
+	WHERE repo_id = ? AND (pull_number > 0 AND state IN ('proposed', 'verified', 'unverifiable') OR action = 'edit' AND state = 'intended')`
 
-// OpenPulls counts a repository's repairs whose pull request waits for somebody.
+// OpenPulls counts a repository's repairs whose pull request waits for somebody,
+// those that are about to be opened included.
 func (s *Store) OpenPulls(ctx context.Context, repoID int64) (int, error) {
 	return s.count(ctx, "count open pull requests", queryOpenPulls, repoID)
 }

@@ -223,7 +223,6 @@ limits:
 // is no package index here.
 func alias(branch string) map[string]string {
 	return map[string]string{
-		".github/mlops-bot.yml": policy,
 		".github/workflows/ci.yml": `name: ci
 on: [push, pull_request]
 jobs:
@@ -244,7 +243,9 @@ jobs:
 
 // addRepo makes a repository.
 func (f *forge) addRepo(name string) error {
-	repo, err := f.CreateRepo(standin.NewRepo{FullName: name, Organization: true, Files: map[string]standin.File{"README.md": {Content: "# Training\n"}}})
+	repo, err := f.CreateRepo(standin.NewRepo{FullName: name, Organization: true, Files: standin.Files(map[string]string{
+		"README.md": "# Training\n", ".github/mlops-bot.yml": policy, // the default branch's policy counts
+	})})
 	if err != nil {
 		return err
 	}

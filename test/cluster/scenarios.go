@@ -271,6 +271,9 @@ func faults(ctx context.Context, w *world, r *result) error {
 	if err := errors.Join(err, lerr); err != nil {
 		return err
 	}
+	if _, err := w.kubectl(ctx, "rollout", "status", "statefulset/postgres", "--timeout=2m"); err != nil {
+		return err
+	}
 	// What a killed pod had begun is taken up when its lease runs out, after 330 s.
 	began, incidents := time.Now(), w.failed(repos)
 	r.finish = func(ctx context.Context) error {

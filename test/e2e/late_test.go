@@ -79,3 +79,36 @@ func TestTwoBranchesAtOneCommit(t *testing.T) {
 		return w.repairs(), n == 2
 	})
 }
+
+// TestCapsCountWhatIsUnderWay: a pull request that is about to be opened takes its
+// place.
+func TestCapsCountWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, sqlite(t), standin.Options{})
+	b := w.start(nil)
+	defer b.end(t)
+	w.install()
+	w.push("main", "Cap it", map[string]string{".github/mlops-bot.yml": "version: 1\nmode: heal\nlimits:\n  open_pulls: 1\n"})
+	files := failures(t)["removed NumPy alias"].files
+	delete(files, ".github/mlops-bot.yml")
+	files[".github/workflows/ci.yml"] = strings.Replace(files[".github/workflows/ci.yml"], onBoth, "on: [push, pull_request]\n", 1)
+	branches := []string{"one", "two", "three", "four"}
+	for _, branch := range branches {
+		w.push(branch, "Break "+branch, files)
+	}
+	until(w, "an outcome for each branch", func() (any, bool) {
+		verified, refused := 0, 0
+		for _, r := range w.repairs() {
+			switch {
+			case r.State == domain.RepairVerified:
+				verified++
+			case r.Refusal != nil && r.Refusal.Code == domain.RefusedOpenPulls:
+				refused++
+			}
+		}
+		return w.repairs(), verified == 1 && refused == len(branches)-1
+	})
+	if n := len(w.forge.PullRequests(repoName)); n != 1 {
+		t.Errorf("%d pull requests, and one is the limit", n)
+	}
+}
