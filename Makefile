@@ -67,9 +67,8 @@ $(BIN)/golangci-lint $(BIN)/helm $(BIN)/helm-unittest $(BIN)/helm-docs $(BIN)/ku
 	cd tools && go build -trimpath -o $@ $(package_$*)
 
 .PHONY: chart
-chart: $(BIN)/helm $(BIN)/helm-unittest ## Lint the chart and run its templates' tests
-	@for values in charts/mlops-bot/ci/*.yaml; do $(BIN)/helm lint --quiet charts/mlops-bot -f $$values --kube-version 1.34.0 || exit 1; done
-	$(BIN)/helm-unittest charts/mlops-bot
+chart: $(BIN)/helm $(BIN)/helm-unittest $(BIN)/kubeconform ## Check the chart: lint, the templates' tests, Kubernetes' and Knative's schemas
+	tools/chart-check
 
 HELM_DOCS := $(BIN)/helm-docs --chart-search-root charts --sort-values-order file --log-level error
 
