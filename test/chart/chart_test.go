@@ -37,20 +37,15 @@ const (
 	namespace = "bot"
 )
 
-// helm is Helm's path: the one that the Makefile builds, built here where it
-// hasn't been.
+// helm is the path of the Helm that the Makefile builds, of the version that
+// tools/go.mod pins. Another one, or none, would prove nothing: the tests fail.
 var helm = sync.OnceValues(func() (string, error) {
 	path, err := filepath.Abs(root + "/bin/helm")
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	build := exec.Command("go", "build", "-trimpath", "-o", path, "helm.sh/helm/v3/cmd/helm")
-	build.Dir = root + "/tools"
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build Helm: %w: %s", err, out)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("find Helm: %w; run: make %s", err, path)
 	}
 	return path, nil
 })
@@ -105,19 +100,27 @@ var foreign = map[string]bool{
 // doubled fields fail the test, as does a kind that isn't known.
 func decode(t *testing.T, stream string) []runtime.Object {
 	t.Helper()
+	objects, err := strictly(stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objects
+}
+
+func strictly(stream string) ([]runtime.Object, error) {
 	strict := json.NewSerializerWithOptions(json.DefaultMetaFactory, knownScheme(), knownScheme(), json.SerializerOptions{Yaml: true, Strict: true})
 	var objects []runtime.Object
 	documents := yaml.NewDecoder(strings.NewReader(stream))
 	for {
 		var node yaml.Node
 		if err := documents.Decode(&node); errors.Is(err, io.EOF) {
-			break
+			return objects, nil
 		} else if err != nil {
-			t.Fatalf("read a document: %v", err)
+			return nil, fmt.Errorf("read a document: %w", err)
 		}
 		var document map[string]any
 		if err := node.Decode(&document); err != nil {
-			t.Fatalf("line %d: %v", node.Line, err)
+			return nil, fmt.Errorf("read the document at line %d: %w", node.Line, err)
 		}
 		if len(document) == 0 {
 			continue // only comments
@@ -130,15 +133,37 @@ func decode(t *testing.T, stream string) []runtime.Object {
 		}
 		b, err := yaml.Marshal(&node)
 		if err != nil {
-			t.Fatal(err)
+			return nil, fmt.Errorf("write %s %s: %w", gvk.Kind, u.GetName(), err)
 		}
 		object, _, err := strict.Decode(b, nil, nil)
 		if err != nil {
-			t.Fatalf("decode %s %s: %v", gvk.Kind, u.GetName(), err)
+			return nil, fmt.Errorf("decode %s %s: %w", gvk.Kind, u.GetName(), err)
 		}
 		objects = append(objects, object)
 	}
-	return objects
+}
+
+// TestDecodingIsStrict shows that every other test of this package would notice a
+// template's slip of the pen.
+func TestDecodingIsStrict(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ document, want string }{
+		"an unknown field":             {"{apiVersion: v1, kind: Service, metadata: {name: x}, spec: {porst: []}}", `unknown field "spec.porst"`},
+		"an unknown field of a pod":    {"{apiVersion: serving.knative.dev/v1, kind: Service, spec: {template: {spec: {timeoutSecond: 3}}}}", `unknown field "spec.template.spec.timeoutSecond"`},
+		"an unknown field of Knative":  {"{apiVersion: eventing.knative.dev/v1, kind: Trigger, spec: {delivery: {retries: 5}}}", `unknown field "spec.delivery.retries"`},
+		"a field in another case":      {"{apiVersion: v1, kind: Service, spec: {clusterip: None}}", `unknown field "spec.clusterip"`},
+		"a field twice":                {"apiVersion: v1\nkind: ConfigMap\ndata: {a: x, a: y}", `mapping key "a" already defined`},
+		"a text where a number stands": {"{apiVersion: apps/v1, kind: Deployment, spec: {replicas: many}}", "replicas"},
+		"a kind that isn't known":      {"{apiVersion: serving.knative.dev/v1, kind: Servce}", `no kind "Servce" is registered`},
+		"a version that is gone":       {"{apiVersion: batch/v1beta1, kind: CronJob}", `no kind "CronJob" is registered`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if _, err := strictly(test.document); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want one with %q", err, test.want)
+			}
+		})
+	}
 }
 
 // values are the chart's ci/ values, by name.

@@ -21,7 +21,10 @@ import (
 	"knative.dev/eventing/pkg/apis/feature"
 	sourcesv1 "knative.dev/eventing/pkg/apis/sources/v1"
 	"knative.dev/pkg/apis"
+	duckv1 "knative.dev/pkg/apis/duck/v1"
+	"knative.dev/serving/pkg/apis/autoscaling"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	servingv1beta1 "knative.dev/serving/pkg/apis/serving/v1beta1"
 
 	"github.com/mlops-bot/mlops-bot/shared/events"
 )
@@ -56,31 +59,49 @@ func creating(t *testing.T) context.Context {
 	return apis.WithinCreate(feature.ToContext(t.Context(), flags))
 }
 
-// valid fails the test for every Knative object that Knative itself would refuse.
-// It returns how many there were.
+// valid fails the test for every Knative object that Knative itself would refuse, or
+// warn of. It returns how many there were.
 func valid(t *testing.T, objects []runtime.Object) int {
 	t.Helper()
-	n := 0
-	for _, o := range objects {
-		x, ok := o.(interface {
-			apis.Defaultable
-			apis.Validatable
-		})
-		if !ok {
-			continue
-		}
-		n++
+	for _, refusal := range refused(t, objects) {
+		t.Errorf("Knative refuses %s", refusal)
+	}
+	return len(knatives(objects))
+}
+
+// refused sets Knative's defaults in its objects, and returns what Knative's validation
+// has against each.
+func refused(t *testing.T, objects []runtime.Object) []string {
+	t.Helper()
+	var refusals []string
+	for _, o := range knatives(objects) {
 		ctx := creating(t)
-		x.SetDefaults(ctx)
-		if err := x.Validate(ctx); err != nil {
-			t.Errorf("Knative refuses %T: %v", o, err)
-		}
-		if err := x.Validate(ctx).Filter(apis.WarningLevel); err != nil {
-			t.Errorf("Knative warns of %T: %v", o, err)
+		o.SetDefaults(ctx)
+		if err := o.Validate(ctx); err != nil { // warnings too
+			refusals = append(refusals, fmt.Sprintf("%T: %v", o, err))
 		}
 	}
-	return n
+	return refusals
 }
+
+type knative interface {
+	apis.Defaultable
+	apis.Validatable
+}
+
+func knatives(objects []runtime.Object) []knative {
+	var found []knative
+	for _, o := range objects {
+		if x, ok := o.(knative); ok {
+			found = append(found, x)
+		}
+	}
+	return found
+}
+
+// scaling are the annotations that Knative's autoscaler reads.
+var scaling = slices.Concat(autoscaling.MinScaleAnnotation, autoscaling.MaxScaleAnnotation, autoscaling.MetricAnnotation, autoscaling.TargetAnnotation,
+	autoscaling.ScaleDownDelayAnnotation, autoscaling.WindowAnnotation)
 
 func TestKnativeTakesEveryObject(t *testing.T) {
 	t.Parallel()
@@ -92,8 +113,17 @@ func TestKnativeTakesEveryObject(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			// Four functions, a Broker, a PingSource, and the Triggers.
-			if n := valid(t, rendered(t, name)); n < 6+triggers {
+			objects := rendered(t, name)
+			if n := valid(t, objects); n < 6+triggers {
 				t.Errorf("only %d objects of Knative's, want at least %d", n, 6+triggers)
+			}
+			// A misspelt annotation is none that Knative would refuse.
+			for _, s := range all[*servingv1.Service](objects) {
+				for name := range s.Spec.Template.Annotations {
+					if strings.HasPrefix(name, autoscaling.GroupName) && !slices.Contains(scaling, name) {
+						t.Errorf("%s: Knative doesn't know the annotation %s", s.Name, name)
+					}
+				}
 			}
 		})
 	}
@@ -102,23 +132,68 @@ func TestKnativeTakesEveryObject(t *testing.T) {
 // TestKnativeWouldRefuse shows that the test above can fail.
 func TestKnativeWouldRefuse(t *testing.T) {
 	t.Parallel()
-	for name, spoil := range map[string]func(*servingv1.Service){
-		"a host's network": func(s *servingv1.Service) { s.Spec.Template.Spec.HostNetwork = true },
-		"two ports": func(s *servingv1.Service) {
-			s.Spec.Template.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 8080}, {ContainerPort: 9090}}
-		},
-		"a scale that is none": func(s *servingv1.Service) {
-			s.Spec.Template.Annotations["autoscaling.knative.dev/min-scale"] = "many"
-		},
+	stream, err := template(t, "--values", values(t)["everything"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := func(change func(*corev1.PodSpec)) func([]runtime.Object) {
+		return func(objects []runtime.Object) {
+			change(&all[*servingv1.Service](objects)[0].Spec.Template.Spec.PodSpec)
+		}
+	}
+	annotation := func(name, value string) func([]runtime.Object) {
+		return func(objects []runtime.Object) {
+			all[*servingv1.Service](objects)[0].Spec.Template.Annotations[name] = value
+		}
+	}
+	for name, test := range map[string]struct {
+		spoil func([]runtime.Object)
+		want  string
+	}{
+		"a host's network":   {pod(func(p *corev1.PodSpec) { p.HostNetwork = true }), "hostNetwork"},
+		"a node's name":      {pod(func(p *corev1.PodSpec) { p.NodeSelector = map[string]string{"disk": "ssd"} }), "nodeSelector"},
+		"a grace of its own": {pod(func(p *corev1.PodSpec) { p.TerminationGracePeriodSeconds = new(int64) }), "terminationGracePeriodSeconds"},
+		"a folder of the node": {pod(func(p *corev1.PodSpec) {
+			p.Volumes = append(p.Volumes, corev1.Volume{Name: "node", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}})
+			p.Containers[0].VolumeMounts = append(p.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "node", MountPath: "/node"})
+		}), "volumes"},
+		"two ports": {pod(func(p *corev1.PodSpec) {
+			p.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 8080}, {ContainerPort: 9090}}
+		}), "ports"},
+		"a capability": {pod(func(p *corev1.PodSpec) {
+			p.Containers[0].SecurityContext.Capabilities.Add = []corev1.Capability{"SYS_ADMIN"}
+		}), "capabilities.add"},
+		"a hook of the container": {pod(func(p *corev1.PodSpec) { p.Containers[0].Lifecycle = &corev1.Lifecycle{} }), "lifecycle"},
+		"a scale that is none":    {annotation("autoscaling.knative.dev/min-scale", "many"), "min-scale"},
+		"less at most than least": {annotation("autoscaling.knative.dev/min-scale", "11"), "max-scale"},
+		"a timeout beyond the bound": {func(objects []runtime.Object) {
+			all[*servingv1.Service](objects)[0].Spec.Template.Spec.TimeoutSeconds = new(int64(601))
+		}, "timeoutSeconds"},
+		"a trigger of no broker": {func(objects []runtime.Object) { all[*eventingv1.Trigger](objects)[0].Spec.Broker = "" }, "broker"},
+		"a filter that is none": {func(objects []runtime.Object) {
+			all[*eventingv1.Trigger](objects)[0].Spec.Filter.Attributes["Not-An-Attribute"] = "x"
+		}, "Not-An-Attribute"},
+		"a backoff that is none": {func(objects []runtime.Object) {
+			*all[*eventingv1.Trigger](objects)[0].Spec.Delivery.BackoffDelay = "1s"
+		}, "backoffDelay"},
+		"a clock that never ticks": {func(objects []runtime.Object) { all[*sourcesv1.PingSource](objects)[0].Spec.Schedule = "*/5 * * *" }, "schedule"},
+		"a clock without a sink": {func(objects []runtime.Object) {
+			all[*sourcesv1.PingSource](objects)[0].Spec.Sink = duckv1.Destination{}
+		}, "sink"},
+		"a broker's config in part": {func(objects []runtime.Object) {
+			all[*eventingv1.Broker](objects)[0].Spec.Config = &duckv1.KReference{Kind: "ConfigMap"}
+		}, "config"},
+		"a name for nothing": {func(objects []runtime.Object) {
+			all[*servingv1beta1.DomainMapping](objects)[0].Spec.Ref = duckv1.KReference{}
+		}, "ref"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			service := all[*servingv1.Service](rendered(t, "app"))[0]
-			spoil(service)
-			ctx := creating(t)
-			service.SetDefaults(ctx)
-			if err := service.Validate(ctx); err == nil {
-				t.Error("Knative takes it")
+			objects := decode(t, stream)
+			test.spoil(objects)
+			refusals := refused(t, objects)
+			if len(refusals) != 1 || !strings.Contains(refusals[0], test.want) {
+				t.Errorf("Knative refuses %q, want one refusal with %q", refusals, test.want)
 			}
 		})
 	}
