@@ -92,8 +92,9 @@ func TestManifests(t *testing.T) {
 		t.Errorf("kustomization.yaml does not name %v", built)
 	}
 
-	// The example has the Secrets that are asked for, and nothing that works.
-	example := readFile(t, "config/knative/secrets.example.yaml")
+	// The example has the Secrets that are asked for, and nothing that works. Its name
+	// keeps it from whoever applies the whole folder over the Secrets that they have.
+	example := readFile(t, "config/knative/secrets.yaml.example")
 	var secrets []*corev1.Secret
 	for _, s := range all[*corev1.Secret](decode(t, example)) {
 		if s.Namespace != kustomization.Namespace {
@@ -112,7 +113,7 @@ func TestManifests(t *testing.T) {
 			keys[s.Name] = append(keys[s.Name], key)
 		}
 	}
-	provides(t, "secrets.example.yaml", keys, objects)
+	provides(t, "secrets.yaml.example", keys, objects)
 }
 
 // provides checks that Secrets (name to keys) have every key that pods can't start without.
