@@ -157,7 +157,11 @@ func (w *world) watchUsage(ctx context.Context, most map[string]int) {
 				}
 				memory, cpu := "memory of "+c.Name+", MiB", "CPU of "+c.Name+", millicores"
 				most[memory] = max(most[memory], c.Memory.WorkingSetBytes>>20)
-				most[cpu] = max(most[cpu], c.CPU.UsageNanoCores/1e6)
+				// The kubelet reckons CPU from a counter that begins anew with a container:
+				// what no machine has is no measurement.
+				if used := c.CPU.UsageNanoCores / 1e6; used < 1e6 {
+					most[cpu] = max(most[cpu], used)
+				}
 			}
 		}
 	}
