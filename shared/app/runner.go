@@ -288,7 +288,7 @@ func (r *Runner) settle(ctx context.Context, w domain.Work, err error) {
 	serr := put()
 	// Work often fails because the database restarts, and then this does too.
 	for try := 1; domain.KindOf(serr) == domain.Transient && !errors.Is(serr, domain.ErrConflict) && try < settleTries; try++ {
-		if pause(r.quit, settlePause) != nil || sctx.Err() != nil {
+		if pause(r.quit, settlePause) != nil || sctx.Err() != nil { //nolint:contextcheck // The pause ends with the program, not with the call.
 			break
 		}
 		serr = put()
