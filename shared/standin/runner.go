@@ -372,6 +372,9 @@ func (r *runner) start(ctx context.Context, s *stepSpec, args []string, dir stri
 	cmd.WaitDelay = orphanPause
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	if err := cmd.Start(); err != nil {
+		if ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+			return concludedCancelled // between two steps
+		}
 		r.log.say("##[error]An error occurred trying to start process '" + args[0] + "' with working directory '" + dir + "'. " + err.Error())
 		return concludedFailure
 	}
