@@ -111,6 +111,10 @@ e2e: $(BIN)/ko $(BIN)/crane ## Prove the bot on a real cluster (KUBECONFIG, REGI
 accuracy: ## Measure diagnoses and plans on real data (DATA=folder)
 	go run ./test/accuracy -data $(DATA)
 
+.PHONY: calibrate
+calibrate: ## Fit the confidence of findings on the labelled logs of DATA and of test/accuracy/corpus/held
+	go run ./test/accuracy -data $(DATA) -calibrate functions/detect/rules/confidence.json
+
 .PHONY: bench
 bench: ## Run the benchmarks, each beside its baseline
 	go test -run '^$$' -bench . -benchmem ./functions/webhook ./functions/detect/... ./shared/store ./test/e2e

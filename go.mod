@@ -39,6 +39,7 @@ require (
 require (
 	filippo.io/hpke v0.4.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
+	gonum.org/v1/gonum v0.17.0 // indirect
 )
 
 require (

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -17,8 +18,12 @@ import (
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
 
-// MaxSecondary is how many findings besides the primary one a Diagnosis holds.
-const MaxSecondary = 20
+const (
+	// MaxSecondary is how many findings besides the primary one a Diagnosis holds.
+	MaxSecondary = 20
+	// maxConsidered is how many matches an Explanation lists.
+	maxConsidered = 100
+)
 
 // Input is one log and what is known besides it. Only Log is required.
 type Input struct {
@@ -31,14 +36,43 @@ type Input struct {
 	Job *domain.Job
 	// Workflow is the path of the workflow file, which findings repeat.
 	Workflow string
+	// Own are rules besides the built-in ones; may be nil.
+	Own *rules.Catalogue
+	// Baseline knows the logs of the job's last green runs; may be nil.
+	Baseline Baseline
 	// MaxBytes is where reading stops; 0 means logs.DefaultMaxBytes.
 	MaxBytes int64
 }
 
+// Baseline tells in how many logs of green runs a line occurs as well.
+type Baseline interface {
+	Seen(text string) int
+}
+
+// Considered is one match and what was made of it, for people.
+type Considered struct {
+	Rule     string         `json:"rule"`
+	Category string         `json:"category"`
+	Standing rules.Standing `json:"standing"`
+	// Confidence is how likely it is the cause, 0 to 1, and Evidence what that was
+	// computed from.
+	Confidence float64        `json:"confidence"`
+	Evidence   rules.Evidence `json:"evidence,omitempty"`
+	Job        string         `json:"job,omitempty"`
+	Step       string         `json:"step,omitempty"`
+	Line       int            `json:"line"`
+	// Text is the evidence without secrets.
+	Text string `json:"text"`
+	// Count is how many lines of the step said the same.
+	Count int    `json:"count"`
+	Why   string `json:"why"`
+}
+
 // Explanation says how a diagnosis came about.
 type Explanation struct {
-	// Reasons are about each match, the primary finding's first.
-	Reasons []rules.Reason `json:"reasons"`
+	// Considered are all matches, the primary one first, those that can't be the
+	// cause last.
+	Considered []Considered `json:"considered"`
 	// FailedStep is the first step that failed, as far as it is known, and
 	// FailedJob its job.
 	FailedJob  string `json:"failed_job,omitempty"`
@@ -69,6 +103,12 @@ func Diagnose(ctx context.Context, in Input) (domain.Diagnosis, Explanation, err
 		return domain.Diagnosis{}, Explanation{}, domain.Errorf(domain.Bug, "prepare the catalogue", "%w", err)
 	}
 	scanner := cat.NewScanner()
+	// Rules of one's own are run beside the built-in ones, whose matches they
+	// can't change.
+	var own *rules.Scanner
+	if in.Own != nil {
+		own = in.Own.NewScanner()
+	}
 	for n := 0; ; n++ {
 		if n%4096 == 0 && ctx.Err() != nil {
 			return domain.Diagnosis{}, Explanation{}, fmt.Errorf("read the log: %w", context.Cause(ctx))
@@ -81,12 +121,26 @@ func Diagnose(ctx context.Context, in Input) (domain.Diagnosis, Explanation, err
 			return domain.Diagnosis{}, Explanation{}, err
 		}
 		scanner.Add(line)
+		if own != nil {
+			own.Add(line)
+		}
 	}
 	segments := reader.Segments()
-	matches, reasons := rules.Choose(scanner.Finish(), rules.Context{Segments: segments, Green: green(job, segments)})
+	matches := scanner.Finish()
+	if own != nil {
+		matches = append(matches, own.Finish()...)
+	}
+	if in.Baseline != nil {
+		for i := range matches {
+			matches[i].Familiar = in.Baseline.Seen(matches[i].Text)
+		}
+	}
+	verdicts := rules.Choose(matches, rules.Context{Segments: segments, Green: green(job, segments)})
+	if v, ok := timedOut(job, segments); ok && !explainsTimeOut(verdicts) {
+		verdicts = slices.Insert(demoted(verdicts), 0, v)
+	}
 
-	var ex Explanation
-	ex.Reasons, ex.Lines = reasons, reader.Lines()
+	ex := Explanation{Lines: reader.Lines()}
 	ex.Truncated, ex.CutLines = reader.Truncated()
 	failed := failedSegment(segments)
 	if failed != nil {
@@ -94,30 +148,26 @@ func Diagnose(ctx context.Context, in Input) (domain.Diagnosis, Explanation, err
 	}
 
 	var findings []domain.Finding
+	if len(verdicts) == 0 || verdicts[0].Standing != rules.Primary {
+		findings = append(findings, unknown(job, failed))
+	}
 	seen := map[string]bool{}
-	add := func(f domain.Finding) {
+	for _, v := range verdicts {
+		f := v.Finding()
+		s := segmentAt(segments, v.Segment)
+		f.Job, f.Step, f.StepNumber = s.Job, s.Step, s.StepNumber
+		f.Python = scanner.Python(s.Job)
+		if len(ex.Considered) < maxConsidered {
+			ex.Considered = append(ex.Considered, Considered{
+				Rule: f.Rule, Category: f.Category, Standing: v.Standing, Confidence: f.Confidence, Evidence: v.Evidence,
+				Job: f.Job, Step: f.Step, Line: f.Line, Text: f.Text, Count: v.Count, Why: v.Why,
+			})
+		}
 		key := f.Fingerprint() + f.Job
-		if !seen[key] && len(findings) <= MaxSecondary {
+		if v.Standing != rules.Excluded && !seen[key] && len(findings) <= MaxSecondary {
 			seen[key] = true
 			findings = append(findings, f)
 		}
-	}
-	if f, ok := timedOut(job, segments); ok && (len(matches) == 0 || matches[0].Weak || matches[0].Rule.Rank < rules.RankResource) {
-		add(f)
-		ex.Reasons = append([]rules.Reason{{Rule: f.Rule, Line: f.Line, Why: "the job was ended at its limit, as its times show"}}, ex.Reasons...)
-	}
-	for _, m := range matches {
-		f := m.Finding()
-		if m.Weak {
-			f.Confidence /= 2
-		}
-		s := segments[m.Segment]
-		f.Job, f.Step, f.StepNumber = s.Job, s.Step, s.StepNumber
-		f.Python = scanner.Python(s.Job)
-		add(f)
-	}
-	if len(findings) == 0 {
-		findings = append(findings, unknown(job, failed))
 	}
 	for i := range findings {
 		findings[i].Workflow = in.Workflow
@@ -182,9 +232,9 @@ var limits = []time.Duration{6 * time.Hour, 120 * time.Hour}
 
 // timedOut recognises a job that GitHub ended at its limit and reports as
 // cancelled: its duration is a limit, within a minute.
-func timedOut(job domain.Job, segments []logs.Segment) (domain.Finding, bool) {
+func timedOut(job domain.Job, segments []logs.Segment) (rules.Verdict, bool) {
 	if job.StartedAt.IsZero() || job.CompletedAt.IsZero() {
-		return domain.Finding{}, false
+		return rules.Verdict{}, false
 	}
 	ran := job.CompletedAt.Sub(job.StartedAt)
 	hit := job.Conclusion == domain.TimedOut
@@ -194,16 +244,38 @@ func timedOut(job domain.Job, segments []logs.Segment) (domain.Finding, bool) {
 		}
 	}
 	if !hit {
-		return domain.Finding{}, false
+		return rules.Verdict{}, false
 	}
-	f := rules.JobTimeout(int(ran.Round(time.Minute) / time.Minute))
-	f.Job = job.Name
-	for _, s := range segments {
+	v := rules.TimedOut(int(ran.Round(time.Minute) / time.Minute))
+	for i, s := range segments {
 		if s.Cancelled {
-			f.Job, f.Step, f.StepNumber, f.Line, f.EndLine = s.Job, s.Step, s.StepNumber, s.CancelLine, s.CancelLine
-			f.Text = "The operation was canceled."
+			v.Segment, v.Line, v.EndLine, v.Text = i, s.CancelLine, s.CancelLine, "The operation was canceled."
 			break
 		}
 	}
-	return f, true
+	return v, true
+}
+
+// explainsTimeOut tells whether what was found in the log is why the job did not
+// end: memory, a disk, a runner.
+func explainsTimeOut(verdicts []rules.Verdict) bool {
+	return len(verdicts) > 0 && verdicts[0].Standing == rules.Primary && !verdicts[0].Weak && verdicts[0].Rule.Rank >= rules.RankResource
+}
+
+// demoted puts the verdicts behind a cause that is certain without the log.
+func demoted(verdicts []rules.Verdict) []rules.Verdict {
+	for i := range verdicts {
+		if verdicts[i].Standing != rules.Excluded {
+			verdicts[i].Standing, verdicts[i].Why = rules.Secondary, "the job was ended at its limit, as its times show"
+			verdicts[i].Confidence = 0
+		}
+	}
+	return verdicts
+}
+
+func segmentAt(segments []logs.Segment, i int) logs.Segment {
+	if i < 0 || i >= len(segments) {
+		return logs.Segment{}
+	}
+	return segments[i]
 }

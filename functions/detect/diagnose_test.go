@@ -209,7 +209,7 @@ func TestExplanation(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, r := range ex.Reasons {
+	for _, r := range ex.Considered {
 		got = append(got, r.Rule)
 		if r.Why == "" {
 			t.Errorf("no reason for %s", r.Rule)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rhysd/actionlint"
 
+	"github.com/mlops-bot/mlops-bot/functions/detect/rules"
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
 
@@ -54,7 +55,7 @@ func lintWorkflow(path string, content []byte) (domain.Finding, bool) {
 		case "syntax-check", "expression", "job-needs", "workflow-call", "events", "id", "matrix":
 			return domain.Finding{
 				Category: "workflow-invalid", Rule: "workflow-invalid", Title: "The workflow file is invalid", Remedy: domain.RemedyFix,
-				Confidence: 0.9, Workflow: path, Line: p.Line, EndLine: p.Line, Text: p.Message,
+				Confidence: rules.Certain("workflow-invalid"), Workflow: path, Line: p.Line, EndLine: p.Line, Text: p.Message,
 				Facts: map[string]string{"file": path, "line": strconv.Itoa(p.Line)}, Keys: []string{"file"},
 			}, true
 		}

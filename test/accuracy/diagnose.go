@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/csv"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,51 +20,123 @@ import (
 	"time"
 
 	"github.com/mlops-bot/mlops-bot/functions/detect"
+	"github.com/mlops-bot/mlops-bot/functions/detect/rules"
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
 
 // lineTolerance is how far from an accepted line a finding may point.
 const lineTolerance = 3
 
-// labelled is one log of logs.tsv or issues.tsv and its accepted readings:
-// category to lines, the first one being the label itself.
+// labelled is one log and its accepted readings: category to lines. The log is a
+// file, or bytes where it was written for the project.
 type labelled struct {
-	path     string
+	name string
+	path string
+	log  []byte
+	// group is what must not stand on both sides of a cross-validation: the
+	// repository, or the case for written logs.
+	group    string
 	category string
 	readings map[string][]int
 }
 
 // verdict is what became of one log.
 type verdict struct {
-	log     labelled
-	got     domain.Finding
+	log labelled
+	got domain.Finding
+	// choice is the likeliest cause, even where it was too doubtful to be the
+	// answer; nil where nothing was found. choiceRight tells whether it is right.
+	choice      *detect.Considered
+	choiceRight bool
+
 	right   bool
 	line    bool
 	unknown bool
 	took    time.Duration
 }
 
-// diagnoses measures the diagnosis of every labelled log: a table per category
-// for each of the two sources, confusion pairs and totals.
-func diagnoses(verbose bool) func(context.Context, string, io.Writer) error {
+// source is a set of labelled logs that is reported as one.
+type source struct {
+	name string
+	logs []labelled
+}
+
+// realLogs reads the labelled logs of the data folder.
+func realLogs(dataDir string) ([]source, error) {
+	var out []source
+	for _, src := range []struct{ table, dir, column, group string }{
+		{"logs.tsv", "", "path", "repo"},
+		{"issues.tsv", "issues", "file", "source"},
+	} {
+		logs, err := readLabels(filepath.Join(dataDir, src.table), src.column, src.group)
+		if err != nil {
+			return nil, err
+		}
+		for i := range logs {
+			logs[i].path = filepath.Join(dataDir, src.dir, logs[i].name)
+		}
+		out = append(out, source{src.table, logs})
+	}
+	return out, nil
+}
+
+// writtenLogs reads the logs that were written for the project, see
+// corpus/README.md.
+func writtenLogs(corpusDir string) ([]source, error) {
+	var out []source
+	for _, name := range []string{"held", "tuned"} {
+		logs, err := readCorpus(filepath.Join(corpusDir, name))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, source{"written, " + name, logs})
+	}
+	return out, nil
+}
+
+// diagnoses measures the diagnosis of every labelled log: for the real ones a
+// table per category, confusion pairs and totals for each source, for the
+// written ones the totals; then how far the confidence can be trusted.
+func diagnoses(corpusDir string, verbose bool) func(context.Context, string, io.Writer) error {
 	return func(ctx context.Context, dataDir string, out io.Writer) error {
-		for _, src := range []struct{ table, dir, column string }{
-			{"logs.tsv", "", "path"},
-			{"issues.tsv", "issues", "file"},
-		} {
-			logs, err := readLabels(filepath.Join(dataDir, src.table), src.column)
+		known, err := realLogs(dataDir)
+		if err != nil {
+			return err
+		}
+		var all []verdict
+		for _, src := range known {
+			verdicts, err := judgeAll(ctx, src)
 			if err != nil {
 				return err
 			}
-			var verdicts []verdict
-			for _, l := range logs {
-				v, err := judge(ctx, filepath.Join(dataDir, src.dir, l.path), l)
-				if err != nil {
-					return err
-				}
-				verdicts = append(verdicts, v)
+			if err := table(out, src.name, verdicts); err != nil {
+				return err
 			}
-			if err := report(out, src.table, verdicts, verbose); err != nil {
+			if err := summary(out, src.name, verdicts, verbose); err != nil {
+				return err
+			}
+			all = append(all, verdicts...)
+		}
+		if err := summary(out, "all real logs", all, false); err != nil {
+			return err
+		}
+		if err := reliability(out, "real logs", all); err != nil {
+			return err
+		}
+		written, err := writtenLogs(corpusDir)
+		if err != nil {
+			return err
+		}
+		for _, src := range written {
+			verdicts, err := judgeAll(ctx, src)
+			if err != nil {
+				return err
+			}
+			// What is wrong about a held log isn't shown: nobody shall mend it.
+			if err := summary(out, src.name, verdicts, verbose && src.name != "written, held"); err != nil {
+				return err
+			}
+			if err := reliability(out, src.name, verdicts); err != nil {
 				return err
 			}
 		}
@@ -70,7 +144,19 @@ func diagnoses(verbose bool) func(context.Context, string, io.Writer) error {
 	}
 }
 
-func readLabels(file, pathColumn string) ([]labelled, error) {
+func judgeAll(ctx context.Context, src source) ([]verdict, error) {
+	verdicts := make([]verdict, 0, len(src.logs))
+	for _, l := range src.logs {
+		v, err := judge(ctx, l)
+		if err != nil {
+			return nil, err
+		}
+		verdicts = append(verdicts, v)
+	}
+	return verdicts, nil
+}
+
+func readLabels(file, pathColumn, groupColumn string) ([]labelled, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("open the labels: %w", err)
@@ -83,9 +169,9 @@ func readLabels(file, pathColumn string) ([]labelled, error) {
 		return nil, fmt.Errorf("read %s: %w", file, err)
 	}
 	column := func(name string) int { return slices.Index(head, name) }
-	path, id, lines, also := column(pathColumn), column("id"), column("lines"), column("also")
-	if path < 0 || id < 0 || lines < 0 || also < 0 {
-		return nil, fmt.Errorf("read %s: a column of %q, id, lines, also is missing", file, pathColumn)
+	path, group, id, lines, also := column(pathColumn), column(groupColumn), column("id"), column("lines"), column("also")
+	if path < 0 || group < 0 || id < 0 || lines < 0 || also < 0 {
+		return nil, fmt.Errorf("read %s: a column of %q, %q, id, lines, also is missing", file, pathColumn, groupColumn)
 	}
 	var all []labelled
 	for {
@@ -96,10 +182,10 @@ func readLabels(file, pathColumn string) ([]labelled, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", file, err)
 		}
-		if len(row) <= also {
-			continue
+		if len(row) <= max(path, group, id, lines, also) {
+			return nil, fmt.Errorf("read %s: %q has %d columns instead of %d", file, row[0], len(row), len(head))
 		}
-		l := labelled{path: row[path], category: row[id], readings: map[string][]int{row[id]: numbers(row[lines])}}
+		l := labelled{name: row[path], group: repository(row[group]), category: row[id], readings: map[string][]int{row[id]: numbers(row[lines])}}
 		for reading := range strings.SplitSeq(row[also], ";") {
 			if name, at, ok := strings.Cut(reading, ":"); ok {
 				l.readings[name] = append(l.readings[name], numbers(at)...)
@@ -119,21 +205,44 @@ func numbers(list string) []int {
 	return out
 }
 
-func judge(ctx context.Context, file string, l labelled) (verdict, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return verdict{}, fmt.Errorf("open a log: %w", err)
+// repository is the owner and name in an address of an issue, and else the text.
+func repository(text string) string {
+	if u, err := url.Parse(text); err == nil && u.Host != "" {
+		parts := strings.SplitN(strings.Trim(u.Path, "/"), "/", 3)
+		return strings.Join(parts[:min(2, len(parts))], "/")
 	}
-	defer f.Close()
+	return text
+}
+
+// green is the label of a log of a job that passed: unknown is right.
+const green = "green"
+
+func judge(ctx context.Context, l labelled) (verdict, error) {
+	log := l.log
+	if l.path != "" {
+		var err error
+		if log, err = os.ReadFile(l.path); err != nil {
+			return verdict{}, fmt.Errorf("read a log: %w", err)
+		}
+	}
 	start := time.Now()
-	d, _, err := detect.Diagnose(ctx, detect.Input{Log: f})
+	d, ex, err := detect.Diagnose(ctx, detect.Input{Log: bytes.NewReader(log)})
 	if err != nil {
-		return verdict{}, fmt.Errorf("diagnose %s: %w", file, err)
+		return verdict{}, fmt.Errorf("diagnose %s: %w", l.name, err)
 	}
 	v := verdict{log: l, got: d.Primary, took: time.Since(start)}
-	lines, right := l.readings[d.Primary.Category]
+	if len(ex.Considered) > 0 && ex.Considered[0].Standing != rules.Excluded {
+		v.choice = &ex.Considered[0]
+		_, v.choiceRight = l.readings[v.choice.Category]
+	}
+	category := d.Primary.Category
+	if category == domain.Unknown && l.category == green {
+		category = green
+	}
+	lines, right := l.readings[category]
 	v.right = right
 	v.unknown = d.Primary.Category == domain.Unknown && !right
+	v.line = right && (category == domain.Unknown || category == green) && len(lines) == 0
 	for _, n := range lines {
 		v.line = v.line || abs(n-d.Primary.Line) <= lineTolerance
 	}
@@ -159,11 +268,10 @@ func (t *tally) add(v verdict) {
 	}
 }
 
-func report(out io.Writer, title string, verdicts []verdict, verbose bool) error {
+// table prints the verdicts by category, the most frequent first.
+func table(out io.Writer, title string, verdicts []verdict) error {
 	byCategory := map[string]*tally{}
-	confusion := map[string]int{}
 	var total tally
-	var times []time.Duration
 	for _, v := range verdicts {
 		t := byCategory[v.log.category]
 		if t == nil {
@@ -172,10 +280,6 @@ func report(out io.Writer, title string, verdicts []verdict, verbose bool) error
 		}
 		t.add(v)
 		total.add(v)
-		times = append(times, v.took)
-		if !v.right && !v.unknown {
-			confusion[v.log.category+" taken for "+v.got.Category]++
-		}
 	}
 	names := slices.SortedFunc(maps.Keys(byCategory), func(a, b string) int {
 		return cmp.Or(cmp.Compare(byCategory[b].n, byCategory[a].n), cmp.Compare(a, b))
@@ -187,8 +291,20 @@ func report(out io.Writer, title string, verdicts []verdict, verbose bool) error
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t\n", name, t.n, t.right, t.wrong, t.unknown, t.line)
 	}
 	fmt.Fprintf(w, "total\t%d\t%d\t%d\t%d\t%d\t\n", total.n, total.right, total.wrong, total.unknown, total.line)
-	if err := w.Flush(); err != nil {
-		return err
+	return w.Flush()
+}
+
+// summary prints the confusion pairs and the total.
+func summary(out io.Writer, title string, verdicts []verdict, verbose bool) error {
+	confusion := map[string]int{}
+	var total tally
+	var times []time.Duration
+	for _, v := range verdicts {
+		total.add(v)
+		times = append(times, v.took)
+		if !v.right && !v.unknown {
+			confusion[v.log.category+" taken for "+v.got.Category]++
+		}
 	}
 	for _, pair := range slices.Sorted(maps.Keys(confusion)) {
 		fmt.Fprintf(out, "confused: %s (%d)\n", pair, confusion[pair])
@@ -196,7 +312,7 @@ func report(out io.Writer, title string, verdicts []verdict, verbose bool) error
 	if verbose {
 		for _, v := range verdicts {
 			if !v.right || !v.line {
-				fmt.Fprintf(out, "%s\n    want %s %v\n    got  %s line %d in %q: %s\n", v.log.path, v.log.category, v.log.readings, v.got.Category, v.got.Line, v.got.Step, v.got.Text)
+				fmt.Fprintf(out, "%s\n    want %s %v\n    got  %s line %d in %q: %s\n", v.log.name, v.log.category, v.log.readings, v.got.Category, v.got.Line, v.got.Step, v.got.Text)
 			}
 		}
 	}
@@ -207,6 +323,44 @@ func report(out io.Writer, title string, verdicts []verdict, verbose bool) error
 	}
 	_, err := fmt.Fprintf(out, "%s: %s right, %s wrong, %s unknown; line within %d for %s of the right ones; median %s a log\n\n",
 		title, share(total.right, total.n), share(total.wrong, total.n), share(total.unknown, total.n), lineTolerance, share(total.line, total.right), median.Round(10*time.Microsecond))
+	return err
+}
+
+// bands are the lower ends of the classes in which a reliability table counts.
+var bands = []float64{0.99, 0.95, 0.9, 0.8, 0.7, 0.5, 0}
+
+// reliability prints how often findings of a confidence are right: a confidence
+// can be trusted where the two columns agree.
+func reliability(out io.Writer, title string, verdicts []verdict) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "%s: confidence\tfindings\tright\tmean confidence\tshare right\t\n", title)
+	above, rightAbove := 0, 0
+	for i, low := range bands {
+		high := 1.01
+		if i > 0 {
+			high = bands[i-1]
+		}
+		n, right, sum := 0, 0, 0.0
+		for _, v := range verdicts {
+			if c := v.got.Confidence; v.got.Category != domain.Unknown && c >= low && c < high {
+				n++
+				sum += c
+				if v.right {
+					right++
+				}
+			}
+		}
+		if low >= 0.9 {
+			above, rightAbove = above+n, rightAbove+right
+		}
+		if n > 0 {
+			fmt.Fprintf(w, "%.2f up to %.2f\t%d\t%d\t%.3f\t%.3f\t\n", low, min(high, 1), n, right, sum/float64(n), float64(right)/float64(n))
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out, "%s: of the findings of 0.9 and above %s are right\n\n", title, share(rightAbove, above))
 	return err
 }
 

@@ -10,7 +10,7 @@ func apiChange() *Rule {
 	return &Rule{
 		ID: "api-change", Category: "api-change",
 		Title:    "The code and a dependency's API do not fit",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit, Confidence: 0.85,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit,
 		Last:      true,
 		FactNames: []string{"package", "symbol", "file", "line"},
 		Patterns: patterns(

@@ -10,7 +10,7 @@ func appTimeout() *Rule {
 	return &Rule{
 		ID: "app-timeout", Category: "app-timeout",
 		Title:    "A test or program gave up waiting",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankCode + 5, Confidence: 0.88,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankCode + 5,
 		Last:      true,
 		FactNames: []string{"seconds", "test"},
 		Patterns: patterns(

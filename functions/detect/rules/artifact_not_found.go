@@ -11,7 +11,7 @@ func artifactNotFound() *Rule {
 	return &Rule{
 		ID: "artifact-not-found", Category: "artifact-not-found",
 		Title:    "An artifact that a step needs was not there",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankAftermath + 3, Confidence: 0.93,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankAftermath + 3,
 		FactNames: []string{"artifact"},
 		Patterns: patterns(
 			`Artifact not found for name: (?P<artifact>.+)`,

@@ -8,7 +8,7 @@ func benchmarkRegression() *Rule {
 	return &Rule{
 		ID: "benchmark-regression", Category: "benchmark-regression",
 		Title:    "A benchmark is worse than its limit",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest + 3, Confidence: 0.92,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest + 3,
 		FactNames: []string{"benchmark"},
 		Patterns: patterns(
 			`ERROR: Performance has regressed|Performance has regressed:`,

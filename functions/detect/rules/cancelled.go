@@ -11,7 +11,7 @@ func cancelledRun() *Rule {
 	return &Rule{
 		ID: "cancelled", Category: "cancelled",
 		Title:    "The job was cancelled",
-		Severity: Low, Remedy: domain.RemedyNone, Rank: RankAftermath, Confidence: 0.8,
+		Severity: Low, Remedy: domain.RemedyNone, Rank: RankAftermath,
 		Patterns: patterns(
 			`^The operation was canceled\.`,
 			`Canceling since a higher priority waiting request for`,

@@ -8,7 +8,7 @@ func checkoutFailed() *Rule {
 	return &Rule{
 		ID: "checkout-failed", Category: "checkout-failed",
 		Title:    "The checkout's ref, submodule or LFS object can't be had",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 3, Confidence: 0.93,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 3,
 		FactNames: []string{"ref"},
 		Patterns: patterns(
 			`fatal: couldn't find remote ref (?P<ref>\S+)`,

@@ -8,7 +8,7 @@ func checkpointMismatch() *Rule {
 	return &Rule{
 		ID: "checkpoint-mismatch", Category: "checkpoint-mismatch",
 		Title:    "A checkpoint does not fit the model",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit + 2, Confidence: 0.96,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit + 2,
 		FactNames: []string{"key"},
 		Patterns: patterns(
 			`Error\(s\) in loading state_dict for (?P<key>\w+)`,

@@ -17,89 +17,162 @@ type Context struct {
 	Green bool
 }
 
-// Reason says about one match why it stands where it stands.
-type Reason struct {
-	Rule string `json:"rule"`
-	Line int    `json:"line"`
-	// Why is a clause for people.
-	Why string `json:"why"`
+// Standing is what became of a match when the cause was chosen.
+type Standing string
+
+// The standings.
+const (
+	// Primary is the cause.
+	Primary Standing = "primary"
+	// Secondary stands below the primary: it follows from it, or is less likely.
+	Secondary Standing = "secondary"
+	// Doubtful is the likeliest cause, and yet more likely wrong than right: the
+	// answer is "unknown".
+	Doubtful Standing = "doubtful"
+	// Excluded cannot be the cause.
+	Excluded Standing = "excluded"
+)
+
+// MinConfidence is the confidence below which nothing is said to be the cause:
+// a finding that is wrong more often than right is worse than none.
+const MinConfidence = 0.5
+
+// Verdict is a match and what was made of it.
+type Verdict struct {
+	Match
+	Standing Standing
+	// Confidence is how likely the match is the cause, 0 to 1.
+	Confidence float64
+	// Why is a clause for people: why this one and not another.
+	Why string
+	// Evidence is what the confidence was computed from.
+	Evidence Evidence
 }
 
-// Choose orders matches, the primary one first, and says why. It is pure. What
-// cannot have caused the failure (it stands in a step that succeeded) is left
-// out of the order but not out of the reasons.
+// Finding makes the value that the rest of the bot speaks of.
+func (v Verdict) Finding() domain.Finding {
+	f := v.Match.Finding()
+	f.Confidence = v.Confidence
+	return f
+}
+
+// tier is where a match stands: smaller is nearer to the failure.
+type tier int
+
+const (
+	inFailedStep tier = iota
+	inUnclearStep
+	inStoppedStep
+	behindFailure
+)
+
+// force is what a match says of a failure: smaller says more.
+type force int
+
+const (
+	exitSpeaksOfIt force = iota
+	plainFailure
+	notAFailure // alone it doesn't show that anything failed, or the program got over it
+)
+
+// ranked is a match with what it is compared by.
+type ranked struct {
+	Match
+	tier  tier
+	force force
+}
+
+// Choose orders matches, the primary one first and what cannot be the cause
+// last, and says why. It is pure. Where the likeliest is not likely enough, it
+// is Doubtful and nothing is primary.
 //
 // In this order it compares: whether the step failed; whether the evidence shows
-// a failure at all; the rule's rank; the job and step that failed first; the
-// position (for rules that ask for it the last match, which is nearest to the
-// exit, else the first); and how many facts the match has.
-func Choose(matches []Match, c Context) ([]Match, []Reason) {
-	if len(matches) == 0 {
-		return nil, nil
-	}
-	if c.Green {
-		return nil, []Reason{{Why: "the job succeeded, so nothing in its log is a failure"}}
-	}
-	anyFailed := false
-	for _, s := range c.Segments {
-		anyFailed = anyFailed || s.State == logs.Failed
-	}
-	state := func(m Match) logs.State {
-		if m.Segment < 0 || m.Segment >= len(c.Segments) {
-			return logs.Unclear
-		}
-		return c.Segments[m.Segment].State
-	}
-	var kept []Match
-	var reasons []Reason
+// a failure at all; the rule's rank; whether the line is new, or also stands in
+// the logs of green runs; the job and step that failed first; the position (for
+// rules that ask for it the last match, which is nearest to the exit, else the
+// first); and how many facts the match has.
+func Choose(matches []Match, c Context) []Verdict {
+	var kept []ranked
+	var excluded []Verdict
 	for _, m := range matches {
-		if state(m) == logs.Green {
-			reasons = append(reasons, Reason{m.Rule.ID, m.Line, "its step succeeded"})
-			continue
-		}
-		kept = append(kept, m)
-	}
-	tier := func(m Match) int {
-		switch state(m) {
-		case logs.Failed:
-			return 0
-		case logs.Unclear:
-			return 1
-		case logs.Stopped:
-			return 2
+		switch {
+		case c.Green:
+			excluded = append(excluded, Verdict{Match: m, Standing: Excluded, Why: "the job succeeded, so nothing in its log is a failure"})
+		case stateOf(m, c) == logs.Green:
+			excluded = append(excluded, Verdict{Match: m, Standing: Excluded, Why: "its step succeeded"})
 		default:
-			return 3
+			kept = append(kept, ranked{Match: m, tier: tierOf(m, c)})
 		}
 	}
 	over := overcome(kept, c)
-	weak := func(m Match) int {
-		switch {
-		case named(m, c):
-			return 0
-		case m.Weak || survived(m, c) || over(m):
-			return 2
-		}
-		return 1
+	for i := range kept {
+		kept[i].force = forceOf(kept[i].Match, c, over)
 	}
-	slices.SortStableFunc(kept, func(a, b Match) int {
+	slices.SortStableFunc(kept, func(a, b ranked) int {
 		return cmp.Or(
-			cmp.Compare(tier(a), tier(b)),
-			cmp.Compare(weak(a), weak(b)),
+			cmp.Compare(a.tier, b.tier),
+			cmp.Compare(a.force, b.force),
 			cmp.Compare(b.Rule.Rank, a.Rule.Rank),
+			cmp.Compare(a.Familiar, b.Familiar),
 			cmp.Compare(a.Segment, b.Segment),
-			position(a, b),
+			position(a.Match, b.Match),
 			cmp.Compare(len(b.Facts), len(a.Facts)),
+			cmp.Compare(a.Rule.ID, b.Rule.ID),
 		)
 	})
-	out := make([]Reason, 0, len(matches))
+	out := make([]Verdict, 0, len(matches))
+	left := 1.0 // of the probability, which the first one takes its part of
 	for i, m := range kept {
+		v := Verdict{Match: m.Match, Standing: Secondary, Evidence: weigh(kept, i, c)}
+		v.Confidence = left * v.Evidence.Confidence(m.Rule.ID)
 		if i == 0 {
-			out = append(out, Reason{m.Rule.ID, m.Line, whyFirst(m, c, anyFailed)})
-			continue
+			left -= v.Confidence
+			v.Standing, v.Why = Primary, whyFirst(kept, c)
+			if v.Confidence < MinConfidence {
+				v.Standing = Doubtful
+				v.Why += fmt.Sprintf("; yet findings like it are right in %.0f of 100 cases only, so the cause is unknown", 100*v.Confidence)
+			}
+		} else {
+			v.Why = whyNot(kept[0], m)
 		}
-		out = append(out, Reason{m.Rule.ID, m.Line, whyNot(kept[0], m, tier, weak)})
+		out = append(out, v)
 	}
-	return kept, append(out, reasons...)
+	return append(out, excluded...)
+}
+
+func segmentOf(m Match, c Context) (logs.Segment, bool) {
+	if m.Segment < 0 || m.Segment >= len(c.Segments) {
+		return logs.Segment{}, false
+	}
+	return c.Segments[m.Segment], true
+}
+
+func stateOf(m Match, c Context) logs.State {
+	s, _ := segmentOf(m, c)
+	return s.State
+}
+
+func tierOf(m Match, c Context) tier {
+	switch stateOf(m, c) {
+	case logs.Failed:
+		return inFailedStep
+	case logs.Unclear:
+		return inUnclearStep
+	case logs.Stopped:
+		return inStoppedStep
+	default:
+		return behindFailure
+	}
+}
+
+func forceOf(m Match, c Context, over func(Match) bool) force {
+	switch {
+	case named(m, c):
+		return exitSpeaksOfIt
+	case m.Weak || survived(m, c) || over(m):
+		return notAFailure
+	}
+	return plainFailure
 }
 
 // farFromExit is how many lines may lie between an exception that ends a script
@@ -109,11 +182,8 @@ const farFromExit = 60
 // survived tells of an exception outside of a test's report after which the
 // script went on for long: it was caught and logged.
 func survived(m Match, c Context) bool {
-	if !m.Rule.Last || m.Tested || m.Segment < 0 || m.Segment >= len(c.Segments) {
-		return false
-	}
-	s := c.Segments[m.Segment]
-	return s.State == logs.Failed && s.ExitLine > 0 && s.ExitLine-m.LastLine > farFromExit
+	s, ok := segmentOf(m, c)
+	return ok && m.Rule.Last && !m.Tested && s.State == logs.Failed && s.ExitLine > 0 && s.ExitLine-m.LastLine > farFromExit
 }
 
 // passedOn is the text of an exception with which a program only says that
@@ -123,11 +193,8 @@ var passedOn = re(`(?i): .*(?:\bfail|\bexit(?:ed| code| status)|non-?zero|return
 // named tells of the one finding that a script's exit code speaks of: a shell
 // ends with 127 where the last command was not there.
 func named(m Match, c Context) bool {
-	if m.Weak || m.Rule.Category != "missing-executable" || m.Segment < 0 || m.Segment >= len(c.Segments) {
-		return false
-	}
-	s := c.Segments[m.Segment]
-	return s.State == logs.Failed && s.ExitCode == 127 && s.ExitLine-m.LastLine <= 3
+	s, ok := segmentOf(m, c)
+	return ok && !m.Weak && m.Rule.Category == "missing-executable" && s.State == logs.Failed && s.ExitCode == 127 && s.ExitLine-m.LastLine <= 3
 }
 
 // overcome returns what tells of a match that the program got over, since it
@@ -135,10 +202,11 @@ func named(m Match, c Context) bool {
 // one was raised, and a check or an outage before a test report. Memory, disk
 // and the runner are never got over: what fails behind those fails because of
 // them.
-func overcome(matches []Match, c Context) func(Match) bool {
+func overcome(matches []ranked, c Context) func(Match) bool {
 	type last struct{ exception, raised, report int }
 	ends := map[int]last{}
-	for _, m := range matches {
+	for _, r := range matches {
+		m := r.Match
 		if m.Weak || survived(m, c) {
 			continue
 		}
@@ -184,31 +252,55 @@ func position(a, b Match) int {
 	return cmp.Compare(a.Line, b.Line)
 }
 
-func whyFirst(m Match, c Context, anyFailed bool) string {
-	where := "the log does not show which step failed"
-	if anyFailed && m.Segment < len(c.Segments) {
-		s := c.Segments[m.Segment]
-		switch s.State {
-		case logs.Failed:
-			where = fmt.Sprintf("it stands in the failed step %q", s.Step)
-		default:
-			where = fmt.Sprintf("nothing was recognised in the failed step, and it stands in %q", s.Step)
+func whyFirst(kept []ranked, c Context) string {
+	first := kept[0]
+	s, _ := segmentOf(first.Match, c)
+	var where string
+	switch first.tier {
+	case inFailedStep:
+		where = fmt.Sprintf("it stands in the step that failed, %q", Mask(s.Step))
+		if s.Step == "" {
+			where = "it stands in the step that failed"
 		}
+	case inUnclearStep:
+		where = "the log does not show which step failed"
+	case inStoppedStep:
+		where = "nothing was recognised in a failed step, and it stands in one that was cancelled"
+	default:
+		where = "nothing was recognised in the failed step, and it stands behind it"
 	}
-	return fmt.Sprintf("%s, and no match of a higher rank than %d does", where, m.Rule.Rank)
+	switch {
+	case first.force == exitSpeaksOfIt:
+		return where + ", and the exit code speaks of it"
+	case first.force == notAFailure:
+		return where + ", and nothing else was found, though it alone does not show a failure"
+	case len(kept) == 1:
+		return where + ", and nothing else was found"
+	case kept[1].tier > first.tier:
+		return where + ", and nothing else was found there"
+	case kept[1].force > first.force:
+		return where + ", and nothing else there shows a failure"
+	case kept[1].Rule.Rank < first.Rule.Rank:
+		return where + ", and it explains what else was found"
+	case kept[1].Rule == first.Rule:
+		return where + ", before others of its kind"
+	default:
+		return where + ", and is nearest to the failure"
+	}
 }
 
-func whyNot(first, m Match, tier, weak func(Match) int) string {
+func whyNot(first, m ranked) string {
 	switch {
-	case tier(m) > tier(first):
+	case m.tier > first.tier:
 		return "its step is not the one that failed first"
-	case weak(m) > weak(first):
-		if weak(first) == 0 {
-			return "the exit code speaks of another"
-		}
+	case m.force > first.force && first.force == exitSpeaksOfIt:
+		return "the exit code speaks of another"
+	case m.force > first.force:
 		return "it alone does not show a failure, or the program got over it"
 	case m.Rule.Rank < first.Rule.Rank:
-		return fmt.Sprintf("its rank %d is below %d: %s explains it rather than the reverse", m.Rule.Rank, first.Rule.Rank, first.Rule.ID)
+		return fmt.Sprintf("%s explains it rather than the reverse (rank %d over %d)", first.Rule.ID, first.Rule.Rank, m.Rule.Rank)
+	case m.Familiar > first.Familiar:
+		return fmt.Sprintf("the line also stands in the logs of %d green runs", m.Familiar)
 	case m.Segment > first.Segment:
 		return "another job or step failed before"
 	default:

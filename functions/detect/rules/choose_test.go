@@ -31,6 +31,8 @@ func TestChoose(t *testing.T) {
 	weak.Weak = true
 	tested := match(code, 20, 0)
 	tested.Tested = true
+	known := match(test, 10, 0)
+	known.Familiar = 3
 	facts := match(test, 30, 0)
 	facts.Facts = map[string]string{"tests": "x"}
 	for name, tc := range map[string]struct {
@@ -52,33 +54,79 @@ func TestChoose(t *testing.T) {
 		"an exception that the script outlived": {
 			[]Match{match(code, 10, 0), match(test, 95, 0)}, Context{Segments: seg(logs.Failed)}, []int{95, 10},
 		},
-		"the first job":         {[]Match{match(test, 110, 1), match(test, 20, 0)}, Context{Segments: seg(logs.Failed, logs.Failed)}, []int{20, 110}},
-		"the more specific":     {[]Match{match(test, 30, 0), facts}, Context{Segments: seg(logs.Failed)}, []int{30, 30}},
-		"a foreign segment":     {[]Match{match(test, 30, 7)}, Context{Segments: seg(logs.Failed)}, []int{30}},
-		"no segments are known": {[]Match{match(test, 30, 0)}, Context{}, []int{30}},
+		"a line of green runs too": {[]Match{known, match(test, 40, 0)}, Context{Segments: seg(logs.Failed)}, []int{40, 10}},
+		"the first job":            {[]Match{match(test, 110, 1), match(test, 20, 0)}, Context{Segments: seg(logs.Failed, logs.Failed)}, []int{20, 110}},
+		"the more specific":        {[]Match{match(test, 30, 0), facts}, Context{Segments: seg(logs.Failed)}, []int{30, 30}},
+		"a foreign segment":        {[]Match{match(test, 30, 7)}, Context{Segments: seg(logs.Failed)}, []int{30}},
+		"no segments are known":    {[]Match{match(test, 30, 0)}, Context{}, []int{30}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for range 5 { // the order that matches come in doesn't matter
 				shuffled := slices.Clone(tc.matches)
 				rand.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-				chosen, reasons := Choose(shuffled, tc.context)
+				verdicts := Choose(shuffled, tc.context)
 				var got []int
-				for _, m := range chosen {
-					got = append(got, m.Line)
+				left := 1.0
+				for i, v := range verdicts {
+					if v.Standing != Excluded {
+						got = append(got, v.Line)
+					}
+					if v.Why == "" || (v.Standing == Primary || v.Standing == Doubtful) != (i == 0 && v.Standing != Excluded) {
+						t.Errorf("verdict %d: %s: %q", i, v.Standing, v.Why)
+					}
+					left -= v.Confidence
 				}
 				if diff := cmp.Diff(tc.want, got); diff != "" {
 					t.Fatalf("order (-want +got):\n%s", diff)
 				}
-				if len(tc.matches) > 0 && len(reasons) == 0 || len(chosen) > 0 && reasons[0].Line != chosen[0].Line {
-					t.Errorf("reasons %+v", reasons)
+				if len(verdicts) != len(tc.matches) || len(tc.want) == 1 && left < 0 {
+					t.Errorf("%d of %d matches are explained, %.2f of the probability is left", len(verdicts), len(tc.matches), left)
 				}
 			}
 		})
 	}
-	chosen, _ := Choose([]Match{match(test, 30, 0), facts}, Context{Segments: seg(logs.Failed)})
+	chosen := Choose([]Match{match(test, 30, 0), facts}, Context{Segments: seg(logs.Failed)})
 	if chosen[0].Facts == nil {
 		t.Error("the match with fewer facts was preferred")
+	}
+}
+
+// TestConfidence: what was fitted can be read, and means what its names say.
+func TestConfidence(t *testing.T) {
+	t.Parallel()
+	f := fitted()
+	if f.Logs < 100 || f.Groups < 50 || len(f.Weights) == 0 {
+		t.Fatalf("fitted on %d logs of %d groups with %d weights: run `make calibrate`", f.Logs, f.Groups, len(f.Weights))
+	}
+	for name := range f.Weights {
+		if !slices.Contains(EvidenceNames, name) {
+			t.Errorf("a weight for %q, which nothing measures: run `make calibrate`", name)
+		}
+	}
+	for id := range f.Rules {
+		if !slices.ContainsFunc(All(), func(r *Rule) bool { return r.ID == id }) {
+			t.Errorf("a term for %q, which is no rule: run `make calibrate`", id)
+		}
+	}
+	best, worst := Certain("missing-module"), Evidence{"not_a_failure": 1, "off_failed_step": 1, "rivals": 1}.Confidence("missing-module")
+	if best < 0.9 || best >= 1 || worst >= best || worst <= 0 {
+		t.Errorf("the clearest match has confidence %.3f, the weakest %.3f", best, worst)
+	}
+}
+
+// TestDoubtful: what is more likely wrong than right is not said to be the cause.
+func TestDoubtful(t *testing.T) {
+	t.Parallel()
+	m := Match{Rule: &Rule{ID: "x", Category: "x"}, Weak: true, Segment: 0, Count: 1, Line: 1}
+	e := weigh([]ranked{{Match: m, tier: behindFailure, force: notAFailure}}, 0, Context{})
+	verdicts := Choose([]Match{m}, Context{Segments: []logs.Segment{{State: logs.Cascade}}})
+	want := Primary
+	if e.Confidence("x") < MinConfidence {
+		want = Doubtful
+	}
+	if v := verdicts[0]; v.Standing != want || v.Confidence != e.Confidence("x") {
+		t.Errorf("%s with %.3f, want %s with %.3f", v.Standing, v.Confidence, want, e.Confidence("x"))
 	}
 }
 
@@ -128,9 +176,8 @@ func FuzzScan(f *testing.F) {
 	f.Add([]byte("ERROR: Cannot install a and b because these package versions have conflicting dependencies.\nThe conflict is caused by:\n    a 1 depends on c>=1\n"))
 	f.Fuzz(func(t *testing.T, log []byte) {
 		matches, segments := scan(t, c, log)
-		chosen, _ := Choose(matches, Context{Segments: segments})
-		for _, m := range chosen {
-			finding := m.Finding()
+		for _, v := range Choose(matches, Context{Segments: segments}) {
+			finding := v.Finding()
 			if finding.Line < 1 || finding.Line > bytes.Count(log, []byte("\n"))+1 {
 				t.Fatalf("line %d", finding.Line)
 			}

@@ -10,7 +10,7 @@ func codeError() *Rule {
 	return &Rule{
 		ID: "code-error", Category: "code-error",
 		Title:    "The repository's own code is wrong",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode, Confidence: 0.85,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode,
 		FactNames: []string{"file", "line", "exception"},
 		Patterns: patterns(
 			exc+`(?:ModuleNotFoundError|ImportError): No module named '?(?P<module>[\w.]+)'?`,

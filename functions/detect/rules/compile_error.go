@@ -10,7 +10,7 @@ func compileError() *Rule {
 	return &Rule{
 		ID: "compile-error", Category: "compile-error",
 		Title:    "A compiler or build tool failed on the code",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode + 2, Confidence: 0.9,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode + 2,
 		FactNames: []string{"file", "line"},
 		Patterns: patterns(
 			`^(?P<file>\S+\.(?:c|cc|cpp|cxx|cu|cuh|h|hpp|m|mm|swift|kt|kts)):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: `,

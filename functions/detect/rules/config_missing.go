@@ -11,7 +11,7 @@ func configMissing() *Rule {
 	return &Rule{
 		ID: "config-missing", Category: "config-missing",
 		Title:    "A configuration is not there",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 2, Confidence: 0.88,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 2,
 		Last:      true,
 		FactNames: []string{"key", "file"},
 		Patterns: patterns(

@@ -10,7 +10,7 @@ func containerImageNotFound() *Rule {
 	return &Rule{
 		ID: "container-image-not-found", Category: "container-image-not-found",
 		Title:    "A container image or tag does not exist",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup, Confidence: 0.94,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup,
 		FactNames: []string{"image"},
 		Patterns: patterns(
 			`manifest for (?P<image>\S+) not found`,

@@ -8,7 +8,7 @@ func containerPermission() *Rule {
 	return &Rule{
 		ID: "container-permission", Category: "container-permission",
 		Title:    "The container engine refuses access",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 1, Confidence: 0.95,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 1,
 		Patterns: patterns(
 			`permission denied while trying to connect to the (?:Docker daemon socket|docker API)`,
 			`docker\.sock: connect: permission denied`,

@@ -6,7 +6,7 @@ func coverageThreshold() *Rule {
 	return &Rule{
 		ID: "coverage-threshold", Category: "coverage-threshold",
 		Title:    "Test coverage is below its limit",
-		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle + 5, Confidence: 0.95,
+		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle + 5,
 		FactNames: []string{"got", "want"},
 		Patterns: patterns(
 			`Coverage failure: total of (?P<got>[\d.]+) is less than fail-under=(?P<want>[\d.]+)`,

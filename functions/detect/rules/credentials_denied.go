@@ -10,7 +10,7 @@ func credentialsDenied() *Rule {
 	return &Rule{
 		ID: "credentials-denied", Category: "credentials-denied",
 		Title:    "Valid credentials without the right to do it",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup - 2, Confidence: 0.9,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup - 2,
 		Last:      true,
 		FactNames: []string{"service"},
 		Patterns: patterns(

@@ -10,7 +10,7 @@ func credentialsExpired() *Rule {
 	return &Rule{
 		ID: "credentials-expired", Category: "credentials-expired",
 		Title:    "A credential is not valid any more",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup, Confidence: 0.93,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup,
 		Last:      true,
 		FactNames: []string{"service"},
 		Patterns: patterns(

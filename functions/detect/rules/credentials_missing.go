@@ -13,7 +13,7 @@ func credentialsMissing() *Rule {
 	return &Rule{
 		ID: "credentials-missing", Category: "credentials-missing",
 		Title:    "A credential is not set",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup - 1, Confidence: 0.93,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup - 1,
 		Last:      true,
 		FactNames: []string{"name"},
 		Patterns: patterns(

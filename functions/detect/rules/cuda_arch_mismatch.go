@@ -8,7 +8,7 @@ func cudaArchMismatch() *Rule {
 	return &Rule{
 		ID: "cuda-arch-mismatch", Category: "cuda-arch-mismatch",
 		Title:    "The build has no kernels for this GPU",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankResource, Confidence: 0.95,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankResource,
 		FactNames: []string{"arch"},
 		Patterns: patterns(
 			`no kernel image is available for execution on the device`,

@@ -8,7 +8,7 @@ func cudaDriverMismatch() *Rule {
 	return &Rule{
 		ID: "cuda-driver-mismatch", Category: "cuda-driver-mismatch",
 		Title:    "The GPU's driver and libraries do not fit",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankResource, Confidence: 0.93,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankResource,
 		FactNames: []string{"driver", "runtime"},
 		Patterns: patterns(
 			exc+`(?:[\w.]+: )*.*CUDA driver version is insufficient for CUDA runtime version`,

@@ -10,7 +10,7 @@ func cudaOOM() *Rule {
 	return &Rule{
 		ID: "cuda-oom", Category: "cuda-oom",
 		Title:    "GPU memory ran out",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 2, Confidence: 0.97,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 2,
 		FactNames: []string{"asked_bytes", "free_bytes", "total_bytes"},
 		Patterns: patterns(
 			`(?:RuntimeError|OutOfMemoryError|AcceleratorError)[:*]* ?.{0,40}(?:CUDA|HIP|XPU|MPS backend)(?: error:)? out of memory\.?\*{0,2}(?: Tried to allocate (?P<asked_bytes>[\d.]+ [KMGT]?i?B))?`,

@@ -8,7 +8,7 @@ func dataDownloadFailed() *Rule {
 	return &Rule{
 		ID: "data-download-failed", Category: "data-download-failed",
 		Title:    "A data set's download or its checksum failed",
-		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankFit + 1, Confidence: 0.92,
+		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankFit + 1,
 		FactNames: []string{"url"},
 		Patterns: patterns(
 			`(?:NonMatchingChecksumError|ExpectedMoreDownloadedFiles\w*): ?(?P<url>https?://\S+)?`,

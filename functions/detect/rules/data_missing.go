@@ -15,7 +15,7 @@ func dataMissing() *Rule {
 	return &Rule{
 		ID: "data-missing", Category: "data-missing",
 		Title:    "A data file is not there",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 2, Confidence: 0.9,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 2,
 		Last:      true,
 		FactNames: []string{"path"},
 		Patterns: patterns(

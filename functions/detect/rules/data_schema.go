@@ -8,7 +8,7 @@ func dataSchema() *Rule {
 	return &Rule{
 		ID: "data-schema", Category: "data-schema",
 		Title:    "Data does not have the expected columns or types",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1, Confidence: 0.88,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1,
 		Last:      true,
 		FactNames: []string{"column", "table"},
 		Patterns: patterns(

@@ -8,7 +8,7 @@ func databaseSchema() *Rule {
 	return &Rule{
 		ID: "database-schema", Category: "database-schema",
 		Title:    "A table or migration is missing",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1, Confidence: 0.92,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1,
 		Last:      true,
 		FactNames: []string{"table"},
 		Patterns: patterns(

@@ -8,7 +8,7 @@ func dataloaderWorkerKilled() *Rule {
 	return &Rule{
 		ID: "dataloader-worker-killed", Category: "dataloader-worker-killed",
 		Title:    "A DataLoader worker died",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 3, Confidence: 0.96,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 3,
 		FactNames: []string{"workers"},
 		Patterns: patterns(
 			`DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is killed by signal|exited unexpectedly)`,

@@ -11,7 +11,7 @@ func dependencyConflict() *Rule {
 	return &Rule{
 		ID: "dependency-conflict", Category: "dependency-conflict",
 		Title:    "No set of versions satisfies the requirements",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup, Confidence: 0.95,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup,
 		FactNames: []string{"packages", "constraints", "resolver"},
 		Patterns: patterns(
 			`ERROR: Cannot install (?P<constraints>.+)`,

@@ -10,7 +10,7 @@ func deprecatedAction() *Rule {
 	return &Rule{
 		ID: "deprecated-action", Category: "deprecated-action",
 		Title:    "GitHub refuses an action's version or a workflow command",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner + 5, Confidence: 0.98,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner + 5,
 		FactNames: []string{"action", "version"},
 		Patterns: patterns(
 			"uses a deprecated version of `?(?P<action>[\\w.-]+/[\\w./-]+): ?(?P<version>v?[\\w.]+)",

@@ -8,7 +8,7 @@ func dirtyCheckout() *Rule {
 	return &Rule{
 		ID: "dirty-checkout", Category: "dirty-checkout",
 		Title:    "The working tree had changes",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 3, Confidence: 0.9,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 3,
 		Patterns: patterns(
 			`^error: (?:Your local changes to the following files|The following untracked working tree files) would be overwritten by`,
 			`^error: cannot (?:pull with rebase|rebase): You have unstaged changes`,

@@ -10,7 +10,7 @@ func diskFull() *Rule {
 	return &Rule{
 		ID: "disk-full", Category: "disk-full",
 		Title:    "The disk is full",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 5, Confidence: 0.97,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 5,
 		FactNames: []string{"path"},
 		Patterns: patterns(
 			`[Nn]o space left on device: '(?P<path>/[^']+)'`,

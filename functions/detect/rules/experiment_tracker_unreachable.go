@@ -10,7 +10,7 @@ func experimentTracker() *Rule {
 	return &Rule{
 		ID: "experiment-tracker-unreachable", Category: "experiment-tracker-unreachable",
 		Title:    "The experiment tracker can't be reached",
-		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankSetup - 3, Confidence: 0.93,
+		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankSetup - 3,
 		Last:      true,
 		FactNames: []string{"service"},
 		Patterns: patterns(

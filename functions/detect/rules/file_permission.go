@@ -10,7 +10,7 @@ func filePermission() *Rule {
 	return &Rule{
 		ID: "file-permission", Category: "file-permission",
 		Title:    "Permission was denied on a path",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankFit - 3, Confidence: 0.9,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankFit - 3,
 		Last:      true,
 		FactNames: []string{"path"},
 		Patterns: patterns(

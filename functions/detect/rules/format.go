@@ -13,7 +13,7 @@ func format() *Rule {
 	return &Rule{
 		ID: "format", Category: "format",
 		Title:    "Files are not formatted",
-		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle, Confidence: 0.93,
+		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle,
 		FactNames: []string{"tool", "files"},
 		Patterns: patterns(
 			`^(?:\x{1f4a5} .*|Oh no! .*)?(?P<files>\d+) files? would be reformatted`,

@@ -8,7 +8,7 @@ func gitConflict() *Rule {
 	return &Rule{
 		ID: "git-conflict", Category: "git-conflict",
 		Title:    "A merge, rebase or cherry-pick conflicted",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 1, Confidence: 0.95,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 1,
 		Patterns: patterns(
 			`^CONFLICT \([\w/ ]+\): Merge conflict in \S+`,
 			`^Automatic merge failed; fix conflicts`,

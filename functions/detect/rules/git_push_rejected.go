@@ -8,7 +8,7 @@ func gitPushRejected() *Rule {
 	return &Rule{
 		ID: "git-push-rejected", Category: "git-push-rejected",
 		Title:    "A push was refused",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 2, Confidence: 0.95,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 2,
 		FactNames: []string{"ref"},
 		Patterns: patterns(
 			`^ *! \[(?:remote )?rejected\] +(?P<ref>\S+) `,

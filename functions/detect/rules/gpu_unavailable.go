@@ -8,7 +8,7 @@ func gpuUnavailable() *Rule {
 	return &Rule{
 		ID: "gpu-unavailable", Category: "gpu-unavailable",
 		Title:    "The job expects a GPU and the runner has none",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankResource - 2, Confidence: 0.94,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankResource - 2,
 		Patterns: patterns(
 			exc+`(?:\w+\.)*\w*Error: (?:Found no NVIDIA driver on your system|No CUDA GPUs are available|Attempting to deserialize object on a CUDA device but torch\.cuda\.is_available\(\) is False)`,
 			exc+`AssertionError: Torch not compiled with CUDA enabled`,

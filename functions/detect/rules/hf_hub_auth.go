@@ -10,7 +10,7 @@ func hfHubAuth() *Rule {
 	return &Rule{
 		ID: "hf-hub-auth", Category: "hf-hub-auth",
 		Title:    "The Hugging Face hub refuses access to a repository",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 1, Confidence: 0.95,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 1,
 		Last:      true,
 		FactNames: []string{"repo"},
 		Patterns: patterns(

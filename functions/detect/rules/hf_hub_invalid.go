@@ -8,7 +8,7 @@ func hfHubInvalid() *Rule {
 	return &Rule{
 		ID: "hf-hub-invalid", Category: "hf-hub-invalid",
 		Title:    "The Hugging Face hub refuses the content",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup, Confidence: 0.9,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup,
 		FactNames: []string{"repo"},
 		Patterns: patterns(
 			`(?:400|413|422) Client Error.*https://(?:[\w-]+\.)*huggingface\.co/api/(?:models|datasets|spaces)/(?P<repo>[\w.-]+/[\w.-]+)`,

@@ -10,7 +10,7 @@ func jobTimeout() *Rule {
 	return &Rule{
 		ID: "job-timeout", Category: "job-timeout",
 		Title:    "GitHub ended the job at its time limit",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner, Confidence: 0.97,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner,
 		FactNames: []string{"minutes"},
 		Patterns: patterns(
 			`has exceeded the maximum execution time of (?:(?P<minutes>\d+) ?min|(?P<hours>\d+)h(?:(?P<rest>\d+)m)?|(?P<rest>\d+)m)`,
@@ -28,8 +28,12 @@ func jobTimeout() *Rule {
 	}
 }
 
-// JobTimeout is the finding of a job whose times show that it was ended at its
-// limit after so many minutes; line and text are the caller's to fill.
-func JobTimeout(minutes int) domain.Finding {
-	return Match{Rule: jobTimeout(), Facts: map[string]string{"minutes": strconv.Itoa(minutes)}}.Finding()
+// TimedOut is the verdict on a job whose times show that GitHub ended it at its
+// limit after so many minutes; place and text are the caller's to fill.
+func TimedOut(minutes int) Verdict {
+	r := jobTimeout()
+	return Verdict{
+		Match:    Match{Rule: r, Segment: -1, Count: 1, Facts: map[string]string{"minutes": strconv.Itoa(minutes)}},
+		Standing: Primary, Confidence: Certain(r.ID), Why: "the job was ended at its limit, as its times show",
+	}
 }

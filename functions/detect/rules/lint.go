@@ -10,7 +10,7 @@ func lint() *Rule {
 	return &Rule{
 		ID: "lint", Category: "lint",
 		Title:    "A linter found something",
-		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle + 2, Confidence: 0.9,
+		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle + 2,
 		FactNames: []string{"tool", "file", "line", "code"},
 		Patterns: patterns(
 			`^(?P<file>[\w./\\-]+\.pyi?):(?P<line>\d+):\d+: (?P<code>[A-Z]{1,4}\d{3,4})\b`,

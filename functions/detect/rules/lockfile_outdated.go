@@ -10,7 +10,7 @@ func lockfileOutdated() *Rule {
 	return &Rule{
 		ID: "lockfile-outdated", Category: "lockfile-outdated",
 		Title:    "The lock file does not match its manifest",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 2, Confidence: 0.95,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup + 2,
 		FactNames: []string{"tool", "file"},
 		Patterns: patterns(
 			"`npm ci` can only install packages when your (?P<file>package\\.json)",

@@ -10,7 +10,7 @@ func missingExecutable() *Rule {
 	return &Rule{
 		ID: "missing-executable", Category: "missing-executable",
 		Title:    "A command is not on the runner",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup - 1, Confidence: 0.92,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup - 1,
 		FactNames: []string{"command"},
 		Patterns: patterns(
 			`: line \d+: (?P<command>[\w./+-]+): command not found`,

@@ -14,7 +14,7 @@ func missingModule() *Rule {
 	return &Rule{
 		ID: "missing-module", Category: "missing-module",
 		Title:    "A Python package is not installed",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup, Confidence: 0.95,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup,
 		FactNames: []string{"module"},
 		Patterns: patterns(
 			exc+`(?:ModuleNotFoundError|ImportError): No module named '?(?P<module>[A-Za-z_][\w.]*)'?`,

@@ -10,7 +10,7 @@ func missingSystemLibrary() *Rule {
 	return &Rule{
 		ID: "missing-system-library", Category: "missing-system-library",
 		Title:    "A system library or package is missing",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup, Confidence: 0.93,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup,
 		FactNames: []string{"library", "package"},
 		Patterns: patterns(
 			exc+`(?:ImportError|OSError|RuntimeError|LibsndfileNotFoundError)?:? ?(?P<library>lib[\w.+-]+\.so[\w.]*): cannot open shared object file`,

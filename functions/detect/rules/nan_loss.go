@@ -8,7 +8,7 @@ func nanLoss() *Rule {
 	return &Rule{
 		ID: "nan-loss", Category: "nan-loss",
 		Title:    "The loss became NaN or infinite",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit, Confidence: 0.9,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit,
 		FactNames: []string{"epoch", "step"},
 		Patterns: patterns(
 			exc+`(?:\w+\.)*\w*(?:Error|Exception|Exit)\b.*(?i:\b(?:loss|gradients?|grad_?norm|metric|weights?|logits)\b.{0,40}\b(?:nan|inf|infinite|infinity|non-finite)\b|\b(?:nan|infinite|inf) .{0,20}\b(?:loss|gradients?|metric)\b)`,

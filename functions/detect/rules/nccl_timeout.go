@@ -8,7 +8,7 @@ func ncclTimeout() *Rule {
 	return &Rule{
 		ID: "nccl-timeout", Category: "nccl-timeout",
 		Title:    "A collective of distributed training timed out",
-		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankResource - 3, Confidence: 0.93,
+		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankResource - 3,
 		FactNames: []string{"rank"},
 		Patterns: patterns(
 			`\[Rank (?P<rank>\d+)\] Watchdog caught collective operation timeout`,

@@ -10,7 +10,7 @@ func noMatchingDistribution() *Rule {
 	return &Rule{
 		ID: "no-matching-distribution", Category: "no-matching-distribution",
 		Title:    "The package index has no such version",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup + 1, Confidence: 0.95,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup + 1,
 		FactNames: []string{"package", "constraint", "available"},
 		Patterns: patterns(
 			`Could not find a version that satisfies the requirement (?P<package>[A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?(?P<constraint>[^(]*?)(?: \(from [^v)][^)]*\))? \(from versions: (?P<available>[^)]*)\)`,

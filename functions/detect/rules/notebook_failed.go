@@ -10,7 +10,7 @@ func notebookFailed() *Rule {
 	return &Rule{
 		ID: "notebook-failed", Category: "notebook-failed",
 		Title:    "A notebook stopped at a cell",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest + 3, Confidence: 0.9,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest + 3,
 		FactNames: []string{"cell", "exception"},
 		Patterns: patterns(
 			`Exception encountered at "In \[(?P<cell>\d+)\]"`,

@@ -11,7 +11,7 @@ func numericTolerance() *Rule {
 	return &Rule{
 		ID: "numeric-tolerance", Category: "numeric-tolerance",
 		Title:    "A numeric comparison missed its tolerance",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest + 2, Confidence: 0.85,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest + 2,
 		FactNames: []string{"tests", "got", "want"},
 		Patterns: patterns(
 			`^(?:E +)?(?:AssertionError: )?Not equal to tolerance (?P<want>rtol=\S+, atol=\S+)`,

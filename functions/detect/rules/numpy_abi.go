@@ -6,7 +6,7 @@ func numpyABI() *Rule {
 	return &Rule{
 		ID: "numpy-abi", Category: "numpy-abi",
 		Title:    "A compiled package was built against another NumPy",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit + 6, Confidence: 0.95,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit + 6,
 		FactNames: []string{"package"},
 		Patterns: patterns(
 			exc+`ValueError: numpy\.\w+ size changed, may indicate binary incompatibility`,

@@ -19,7 +19,7 @@ func numpyRemovedAlias() *Rule {
 	return &Rule{
 		ID: "numpy-removed-alias", Category: "numpy-removed-alias",
 		Title:    "The code uses a name that NumPy removed",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit + 5, Confidence: 0.97,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit + 5,
 		FactNames: []string{"alias", "file", "line", "package"},
 		Patterns: patterns(
 			exc+`AttributeError: module 'numpy' has no attribute '(?P<alias>\w+)'`,

@@ -10,7 +10,7 @@ func oomKilled() *Rule {
 	return &Rule{
 		ID: "oom-killed", Category: "oom-killed",
 		Title:    "Host memory ran out",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 1, Confidence: 0.95,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankResource + 1,
 		FactNames: []string{"exit_code", "asked_bytes"},
 		Patterns: patterns(
 			exc+`(?:\w+\.)*_?(?:Array)?MemoryError(?:: (?:Unable to allocate (?P<asked_bytes>[\d.]+ [KMGT]?i?B))?.*)?$`,

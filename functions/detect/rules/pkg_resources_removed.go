@@ -6,7 +6,7 @@ func pkgResourcesRemoved() *Rule {
 	return &Rule{
 		ID: "pkg-resources-removed", Category: "pkg-resources-removed",
 		Title:    "pkg_resources or distutils is gone",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup, Confidence: 0.97,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup,
 		FactNames: []string{"package"},
 		Patterns: patterns(
 			exc+`(?:ModuleNotFoundError|ImportError): No module named '?(?P<package>pkg_resources|distutils)\b`,

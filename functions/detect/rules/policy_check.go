@@ -11,7 +11,7 @@ func policyCheck() *Rule {
 	return &Rule{
 		ID: "policy-check", Category: "policy-check",
 		Title:    "A policy of the repository was not met",
-		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle + 8, Confidence: 0.88,
+		Severity: Low, Remedy: domain.RemedyHuman, Rank: RankStyle + 8,
 		FactNames: []string{"check"},
 		Patterns: patterns(
 			`(?:changelog|Changelog|CHANGELOG|ChangeLog)\w*\b.*\b(?i:(?:missing|required|not (?:been )?(?:updated|found|changed|modified)|must be|no (?:entry|change)|failed|empty)\b)`,

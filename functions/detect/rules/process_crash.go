@@ -6,7 +6,7 @@ func processCrash() *Rule {
 	return &Rule{
 		ID: "process-crash", Category: "process-crash",
 		Title:    "A program crashed",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode + 8, Confidence: 0.92,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode + 8,
 		FactNames: []string{"signal"},
 		Patterns: patterns(
 			`Fatal Python error: (?P<signal>Segmentation fault|Aborted|Bus error|Illegal instruction|Floating point exception|[\w ]+)`,

@@ -6,7 +6,7 @@ func protobufIncompatible() *Rule {
 	return &Rule{
 		ID: "protobuf-incompatible", Category: "protobuf-incompatible",
 		Title:    "Generated code and the protobuf runtime do not fit",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit + 6, Confidence: 0.97,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankFit + 6,
 		FactNames: []string{"package"},
 		Patterns: patterns(
 			exc+`TypeError: Descriptors cannot (?:not )?be created directly`,

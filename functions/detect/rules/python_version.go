@@ -6,7 +6,7 @@ func pythonVersionRule() *Rule {
 	return &Rule{
 		ID: "python-version", Category: "python-version",
 		Title:    "The job's Python version does not fit",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup + 2, Confidence: 0.92,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup + 2,
 		FactNames: []string{"version", "required", "module", "symbol", "package"},
 		Patterns: patterns(
 			`Package '?(?P<package>[\w.-]+)'? requires a different Python: (?P<version>\d[\w.]*) not in '(?P<required>[^']+)'`,

@@ -11,7 +11,7 @@ func registryRateLimit() *Rule {
 	return &Rule{
 		ID: "registry-rate-limit", Category: "registry-rate-limit",
 		Title:    "A registry limits the rate of requests",
-		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankSetup, Confidence: 0.95,
+		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankSetup,
 		Last:      true,
 		FactNames: []string{"host"},
 		Patterns: patterns(

@@ -51,9 +51,6 @@ type Rule struct {
 	Severity Severity
 	Remedy   domain.Remedy
 	Rank     Rank
-	// Confidence is how often the rule is right where Choose picks it: a prior
-	// from the labelled logs and from how ambiguous the message is, 0 to 1.
-	Confidence float64
 	// Patterns are tried in order on the line's text. Named groups are facts.
 	// Each must require a literal of at least minLiteral bytes: a line without
 	// any is never looked at.
@@ -111,6 +108,8 @@ type Match struct {
 	Count int
 	// LastLine is the line of the last of them.
 	LastLine int
+	// Familiar is in how many logs of green runs the line occurs as well.
+	Familiar int
 	// Exception counts the plain tracebacks of the log that are not links of one
 	// chain: the one that the last of the lines ends, 0 where it ends none.
 	Exception int
@@ -134,7 +133,7 @@ func (m Match) Finding() domain.Finding {
 	}
 	return domain.Finding{
 		Category: m.Rule.Category, Rule: m.Rule.ID, Title: m.Rule.Title, Remedy: m.Rule.Remedy,
-		Confidence: m.Rule.Confidence, Line: m.Line, EndLine: m.EndLine, Text: Mask(m.Text),
+		Line: m.Line, EndLine: m.EndLine, Text: Mask(m.Text),
 		Facts: facts, Keys: keys,
 	}
 }

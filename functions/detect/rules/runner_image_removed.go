@@ -10,7 +10,7 @@ func runnerImageRemoved() *Rule {
 	return &Rule{
 		ID: "runner-image-removed", Category: "runner-image-removed",
 		Title:    "The runner image was retired",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner + 5, Confidence: 0.97,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner + 5,
 		FactNames: []string{"image"},
 		Patterns: patterns(
 			`This is a scheduled (?P<image>(?i:ubuntu|macos|windows(?: server)?)[ -][\w.]+)(?: LTS)?(?: runner)? brownout`,

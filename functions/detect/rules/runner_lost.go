@@ -8,7 +8,7 @@ func runnerLost() *Rule {
 	return &Rule{
 		ID: "runner-lost", Category: "runner-lost",
 		Title:    "The runner stopped answering",
-		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankResource - 1, Confidence: 0.92,
+		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankResource - 1,
 		Patterns: patterns(
 			`The runner has received a shutdown signal`,
 			`(?:runner|Runner).{0,80}lost communication with the server`,

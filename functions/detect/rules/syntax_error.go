@@ -10,7 +10,7 @@ func syntaxError() *Rule {
 	return &Rule{
 		ID: "syntax-error", Category: "syntax-error",
 		Title:    "A file does not parse",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode + 6, Confidence: 0.95,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankCode + 6,
 		FactNames: []string{"file", "line"},
 		Patterns: patterns(
 			exc+`(?:SyntaxError|IndentationError|TabError): .+`,

@@ -10,7 +10,7 @@ func testCollection() *Rule {
 	return &Rule{
 		ID: "test-collection", Category: "test-collection",
 		Title:    "Tests could not be collected",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest - 2, Confidence: 0.8,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest - 2,
 		FactNames: []string{"file"},
 		Patterns: patterns(
 			`^E {2,}[\w.]+(?:Error|Exception|Failure)\b.*`,

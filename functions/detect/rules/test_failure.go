@@ -10,7 +10,7 @@ func testFailure() *Rule {
 	return &Rule{
 		ID: "test-failure", Category: "test-failure",
 		Title:    "A test failed",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest, Confidence: 0.9,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest,
 		FactNames: []string{"tests", "assertion"},
 		Patterns: patterns(
 			`^E {2,}(?:(?P<assertion>(?:AssertionError|assert\b|Failed:|[\w.]+(?:Error|Exception|Exit|Interrupt|Failure)\b).*))`,

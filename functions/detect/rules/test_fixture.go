@@ -8,7 +8,7 @@ func testFixture() *Rule {
 	return &Rule{
 		ID: "test-fixture", Category: "test-fixture",
 		Title:    "A test's fixture failed",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest - 1, Confidence: 0.85,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankTest - 1,
 		FactNames: []string{"fixture"},
 		Patterns: patterns(
 			`^E +fixture '(?P<fixture>[^']+)' not found`,

@@ -10,7 +10,7 @@ func tokenPermission() *Rule {
 	return &Rule{
 		ID: "token-permission", Category: "token-permission",
 		Title:    "The workflow's token lacks a permission",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup + 5, Confidence: 0.96,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankSetup + 5,
 		FactNames: []string{"permission", "step"},
 		Patterns: patterns(
 			`Resource not accessible by (?:integration|personal access token)`,

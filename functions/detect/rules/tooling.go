@@ -10,7 +10,7 @@ func tooling() *Rule {
 	return &Rule{
 		ID: "tooling", Category: "tooling",
 		Title:    "A development tool failed for its own reasons",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 6, Confidence: 0.85,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankSetup - 6,
 		FactNames: []string{"tool"},
 		Patterns: patterns(
 			`^(?P<file>\S+: )?error: INTERNAL ERROR`,

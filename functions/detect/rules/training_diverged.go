@@ -8,7 +8,7 @@ func trainingDiverged() *Rule {
 	return &Rule{
 		ID: "training-diverged", Category: "training-diverged",
 		Title:    "Training diverged",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1, Confidence: 0.85,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankFit - 1,
 		FactNames: []string{"metric"},
 		Patterns: patterns(
 			exc+`(?:\w+\.)*\w*(?:Error|Exception|Exit)\b.*(?:(?i:training|model|(?P<metric>\w*loss))(?: has)? (?:diverged|exploded)|[Ll]oss explosion)`,

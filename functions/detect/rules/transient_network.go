@@ -10,7 +10,7 @@ func transientNetwork() *Rule {
 	return &Rule{
 		ID: "transient-network", Category: "transient-network",
 		Title:    "The network or a service outside failed",
-		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankSetup - 4, Confidence: 0.88,
+		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankSetup - 4,
 		FactNames: []string{"host"},
 		Patterns: patterns(
 			exc+`(?:[\w.]+\.)?(?:ReadTimeoutError|ConnectTimeoutError|NewConnectionError|MaxRetryError|ConnectTimeout|ReadTimeout|ConnectionError|ProtocolError|SSLError|ProxyError|ChunkedEncodingError|IncompleteRead|RemoteDisconnected|NameResolutionError|URLError|gaierror|ConnectionResetError|SSLEOFError|ClientConnectorError|ConnectError|RemoteProtocolError)\b.*(?:timed out|[Mm]ax retries|name resolution|Name or service not known|[Cc]onnection (?:reset|aborted|broken|refused)|ailed to establish|IncompleteRead|Remote end closed|EOF occurred|UNEXPECTED_EOF|peer closed)`,

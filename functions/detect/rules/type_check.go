@@ -10,7 +10,7 @@ func typeCheck() *Rule {
 	return &Rule{
 		ID: "type-check", Category: "type-check",
 		Title:    "The type checker found errors",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankCode + 3, Confidence: 0.95,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankCode + 3,
 		FactNames: []string{"tool", "file", "line"},
 		Patterns: patterns(
 			`^(?P<file>[\w./\\@ -]+\.pyi?):(?P<line>\d+)(?::\d+)?: error: .+\[[a-z][a-z-]+\]\s*$`,

@@ -8,7 +8,7 @@ func warningAsError() *Rule {
 	return &Rule{
 		ID: "warning-as-error", Category: "warning-as-error",
 		Title:    "A warning was turned into an error",
-		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankFit - 4, Confidence: 0.92,
+		Severity: Medium, Remedy: domain.RemedyHuman, Rank: RankFit - 4,
 		FactNames: []string{"warning"},
 		Patterns: patterns(
 			`^E {2,}(?P<warning>(?:[\w]+\.)*\w*Warning)(?:: |$)`,

@@ -6,7 +6,7 @@ func wheelBuildFailed() *Rule {
 	return &Rule{
 		ID: "wheel-build-failed", Category: "wheel-build-failed",
 		Title:    "A package could not be built from its source",
-		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup - 8, Confidence: 0.85,
+		Severity: High, Remedy: domain.RemedyHuman, Rank: RankSetup - 8,
 		FactNames: []string{"package"},
 		Patterns: patterns(
 			`ERROR: Failed building wheel for (?P<package>[\w.-]+)`,

@@ -10,7 +10,7 @@ func workerLost() *Rule {
 	return &Rule{
 		ID: "worker-lost", Category: "worker-lost",
 		Title:    "A worker of a distributed framework was lost",
-		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankResource - 4, Confidence: 0.9,
+		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankResource - 4,
 		FactNames: []string{"framework"},
 		Patterns: patterns(
 			exc+`(?:distributed\.\S*)?KilledWorker: `,

@@ -10,7 +10,7 @@ func workflowInvalid() *Rule {
 	return &Rule{
 		ID: "workflow-invalid", Category: "workflow-invalid",
 		Title:    "The workflow refers to something that does not exist or does not parse",
-		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner + 3, Confidence: 0.95,
+		Severity: High, Remedy: domain.RemedyFix, Rank: RankRunner + 3,
 		FactNames: []string{"file", "line", "action", "input"},
 		Patterns: patterns(
 			`Invalid workflow file: (?P<file>\S+?)(?:#L(?P<line>\d+))?$`,
