@@ -3,7 +3,6 @@ package domain
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"slices"
 	"strings"
 )
 
@@ -48,28 +47,13 @@ type Finding struct {
 	// Facts are the rule's named captures, named as the taxonomy names them.
 	Facts map[string]string `json:"facts"`
 	// Keys are the names of the facts that tell this failure from another of its
-	// category; they enter the fingerprint.
+	// category; they enter the fingerprint. KeyPlace among them adds the job and
+	// the step.
 	Keys []string `json:"keys,omitempty"`
 }
 
 // Fact returns a fact's value or "".
 func (f Finding) Fact(name string) string { return f.Facts[name] }
-
-// Fingerprint names the failure: the category and the key facts. It is equal
-// over runs, branches and matrix legs of one cause. 16 hex digits of a SHA-256.
-func (f Finding) Fingerprint() string {
-	parts := []string{f.Category}
-	keys := slices.Clone(f.Keys)
-	slices.Sort(keys)
-	for _, k := range keys {
-		parts = append(parts, k+"="+f.Facts[k])
-	}
-	if len(keys) == 0 && f.Category == Unknown {
-		// Without a cause the failed step is all there is to tell runs apart.
-		parts = append(parts, f.Job, f.Step)
-	}
-	return Hash(parts...)[:16]
-}
 
 // Diagnosis is everything that was read in one log: the primary finding (of
 // category "unknown" where nothing matched) and the others.

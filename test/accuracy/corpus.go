@@ -174,6 +174,8 @@ var noise = map[string]func(i int) string{
 	},
 }
 
+var directive = regexp.MustCompile(`^!!([A-Z]+)(?: (.*))?$`)
+
 var actionRef = regexp.MustCompile(`^[\w.-]+/[\w./-]+@`)
 
 // expand renders a case as the log that a person would have, and the numbers of
@@ -215,9 +217,12 @@ func (c corpusCase) expand() (log []byte, evidence []int, err error) {
 		begin(c.command)
 	}
 	for _, line := range c.body {
-		name, arg, _ := strings.Cut(strings.TrimPrefix(line, "!!"), " ")
+		name, arg := "", ""
+		if m := directive.FindStringSubmatch(line); m != nil {
+			name, arg = m[1], m[2]
+		}
 		switch {
-		case !strings.HasPrefix(line, "!!"):
+		case name == "":
 			text, accepted := strings.CutPrefix(line, "@@")
 			if accepted {
 				evidence = append(evidence, len(rows)+1)
