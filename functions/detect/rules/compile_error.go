@@ -27,6 +27,18 @@ func compileError() *Rule {
 			`^(?P<file>[\w./-]+\.go):(?P<line>\d+):\d+: (?:undefined: |cannot use |declared and not used|imported and not used|missing return|syntax error|too many arguments|not enough arguments|undeclared name)`,
 			`^CMake Error at (?P<file>[^:\s]+):(?P<line>\d+)`,
 			`^nvcc fatal`,
+			`^(?P<file>\S+\.java):(?P<line>\d+): error: `,
+			`^\[error\] (?P<file>\S+\.scala):(?P<line>\d+):\d+: `,
+			`^(?P<file>\S+\.(?:cs|fs|vb))\((?P<line>\d+),\d+\): error [A-Z]{2,3}\d{4}: `,
+			`^error: (?:linking with .cc. failed|could not compile .\S+.)`,
+			`^Error compiling Cython file:$`,
+			`^\S*ld: (?:error: )?undefined symbol: `,
+			`^collect2: error: ld returned`,
+			`^(?:ninja: build stopped: subcommand failed|make(?:\[\d+\])?: \*\*\* \[.+\.o\] Error \d+)`,
+			`^ERROR: Build did NOT complete successfully`,
+			`^(?:\[vite\]: )?(?:error during build:|Build failed with \d+ errors?:)$`,
+			`^✘ \[ERROR\] .+`,
+			`^(?P<file>\S+\.tex):(?P<line>\d+): `,
 			`Rollup failed to resolve import|^Module not found: Error: Can't resolve|^Failed to compile\.$`,
 		),
 		Keys: []string{"file"},
@@ -45,6 +57,9 @@ func compileError() *Rule {
 			}
 			if strings.Contains(m.textOf(w), "No such file or directory") {
 				return false // a header of a library that is not installed
+			}
+			if strings.HasPrefix(m.textOf(w), "error: could not compile") || strings.HasPrefix(m.textOf(w), "ninja:") || strings.HasPrefix(m.textOf(w), "make") || strings.HasPrefix(m.textOf(w), "collect2:") {
+				m.Weak = true // what failed stands above
 			}
 			return true
 		},

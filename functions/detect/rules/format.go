@@ -25,6 +25,14 @@ func format() *Rule {
 			`Formatter would have printed the following content`,
 			`^(?P<files>\d+) files? needs? formatting`,
 			`File is not .gofm|File is not .goimports`,
+			`^Diff in (?P<files>\S+\.rs)(?: at line |:)\d+:?$`,
+			`^Formatted \d+ files? \([1-9]\d* changed\) in `,
+			`^The following files had format violations:$`,
+			`(?P<files>\S+): error: code should be clang-formatted \[-Wclang-format-violations\]`,
+			`^Error: File "(?P<files>[^"]+)" is not formatted\.$`,
+			`^Some files are not formatted|^The following files are not (?:properly )?formatted`,
+			`^error: Unformatted files? found|^Unformatted: (?P<files>\S+)`,
+			`^(?:error: )?[1-9]\d* files? (?:is|are) not formatted`,
 		),
 		Keys: []string{"tool"},
 		Refine: func(w *Window, m *Match) bool {
@@ -43,6 +51,14 @@ func format() *Rule {
 				m.Facts["tool"] = "prettier"
 			case strings.Contains(t, "Formatter would"):
 				m.Facts["tool"] = "biome"
+			case strings.HasPrefix(t, "Diff in "):
+				m.Facts["tool"] = "rustfmt"
+			case strings.HasPrefix(t, "Formatted "):
+				m.Facts["tool"] = "dart format"
+			case strings.Contains(t, "clang-format"):
+				m.Facts["tool"] = "clang-format"
+			case strings.HasPrefix(t, "The following files had"):
+				m.Facts["tool"] = "spotless"
 			}
 			return true
 		},

@@ -17,6 +17,9 @@ func typeCheck() *Rule {
 			`^(?P<file>[\w./\\@ -]+\.pyi?):(?P<line>\d+)(?::\d+)?: error: (?:Module|Name|Incompatible|Argument|Item|Function|Cannot find implementation|Unsupported|Value of type|Missing|Too |Call to|Class|Returning|Unexpected|Need type|Library stubs|Skipping analyzing|Invalid|"|Unused|Type|Dict entry|List item|No overload|Property|Signature|Untyped|Statement)`,
 			`^(?P<file>[\w./\\@\[\]() -]+\.[cm]?[tj]sx?)[(:](?P<line>\d+)[,:]\d+\)?(?: -|:) error TS\d+: `,
 			`^\s*(?P<file>(?:[A-Za-z]:)?[\w./\\@ -]+\.pyi?):(?P<line>\d+):\d+ - error: .*\((?:report\w+)\)`,
+			`^ERROR (?P<file>\S+\.pyi?):(?P<line>\d+):\d+(?:-\d+(?::\d+)?)?: .+\[(?:[a-z]+-)+[a-z]+\]$`,
+			`^error\[(?:unresolved-(?:import|attribute|reference)|invalid-[a-z-]+|possibly-[a-z-]+|missing-argument|unknown-argument|too-many-positional-arguments|call-non-callable|not-iterable|unsupported-operator|no-matching-overload|non-subscriptable)\]: `,
+			`^(?P<file>\S+\.pyi?):(?P<line>\d+):\d+ [A-Z][\w ]+ \[\d+\]: `,
 			`^(?P<file>[\w./\\@-]+\.vue)[(:](?P<line>\d+)[,:]\d+\)?(?: -|:) error TS\d+: `,
 		),
 		Keys: []string{"tool", "file"},
@@ -27,14 +30,29 @@ func typeCheck() *Rule {
 				m.Facts["tool"] = "tsc"
 			case strings.Contains(t, "(report"):
 				m.Facts["tool"] = "pyright"
+			case strings.HasPrefix(t, "ERROR "):
+				m.Facts["tool"] = "pyrefly"
+			case strings.HasPrefix(t, "error["):
+				m.Facts["tool"] = "ty"
+				if next, ok := w.Text(1); ok {
+					if p := arrowPlace.FindStringSubmatch(next); p != nil {
+						m.Facts["file"], m.Facts["line"] = p[1], p[2]
+					}
+				}
 			default:
 				m.Facts["tool"] = "mypy"
 				if strings.Contains(t, "[syntax]") {
 					return false
 				}
 			}
-			m.Facts["file"] = relative(m.Facts["file"])
+			if m.Facts["file"] != "" {
+				m.Facts["file"] = relative(m.Facts["file"])
+			}
 			return true
 		},
 	}
 }
+
+// arrowPlace is how Rust's diagnostics, and tools that print like them, name a
+// place.
+var arrowPlace = re(`^\s*--> (\S+?):(\d+):\d+$`)
