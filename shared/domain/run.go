@@ -50,13 +50,17 @@ type Run struct {
 	Conclusion   Conclusion `json:"conclusion,omitempty"`
 	HeadSHA      string     `json:"head_sha"`
 	HeadBranch   string     `json:"head_branch"`
-	HeadRepoID   int64      `json:"head_repo_id"` // differs from the repository's own for forks
-	Actor        string     `json:"actor,omitempty"`
-	HTMLURL      string     `json:"html_url,omitempty"`
-	PullRequests []int      `json:"pull_requests,omitempty"` // numbers, of this repository only
-	CreatedAt    time.Time  `json:"created_at"`
-	StartedAt    time.Time  `json:"started_at"`
-	UpdatedAt    time.Time  `json:"updated_at"`
+	HeadRepoID   int64      `json:"head_repo_id"`    // differs from the repository's own for forks
+	Actor        string     `json:"actor,omitempty"` // login of who had the first attempt run
+	// Author is the name that the head commit bears, AuthorMark a digest of its
+	// e-mail address (the address itself is not kept). Strangers write both.
+	Author       string    `json:"author,omitempty"`
+	AuthorMark   string    `json:"author_mark,omitempty"`
+	HTMLURL      string    `json:"html_url,omitempty"`
+	PullRequests []int     `json:"pull_requests,omitempty"` // numbers, of this repository only
+	CreatedAt    time.Time `json:"created_at"`
+	StartedAt    time.Time `json:"started_at"`
+	UpdatedAt    time.Time `json:"updated_at"`
 }
 
 // Completed reports whether the run has ended.

@@ -14,6 +14,9 @@ import (
 // maxJobs is how many jobs of one attempt are listed.
 const maxJobs = maxPages * perPage
 
+// maxAuthor is how many bytes of a commit author's name are kept.
+const maxAuthor = 200
+
 // workflowRun is a run with the field that go-github v62 lacks.
 type workflowRun struct {
 	gh.WorkflowRun
@@ -122,6 +125,7 @@ func (c *Client) RerunFailedJobs(ctx context.Context, repo domain.Repo, runID in
 func toRun(repo domain.Repo, r *workflowRun) domain.Run {
 	// The path of a run from another ref is "path@ref".
 	path, _, _ := strings.Cut(r.Path, "@")
+	author := r.GetHeadCommit().GetAuthor()
 	run := domain.Run{
 		ID:           r.GetID(),
 		Attempt:      max(r.GetRunAttempt(), 1),
@@ -134,10 +138,18 @@ func toRun(repo domain.Repo, r *workflowRun) domain.Run {
 		HeadBranch:   r.GetHeadBranch(),
 		HeadRepoID:   r.GetHeadRepository().GetID(), // 0 when a fork was deleted
 		Actor:        r.GetActor().GetLogin(),
+		Author:       author.GetName()[:min(len(author.GetName()), maxAuthor)],
 		HTMLURL:      r.GetHTMLURL(),
 		CreatedAt:    r.GetCreatedAt().Time,
 		StartedAt:    r.GetRunStartedAt().Time,
 		UpdatedAt:    r.GetUpdatedAt().Time,
+	}
+	if mail := strings.ToLower(strings.TrimSpace(author.GetEmail())); mail != "" {
+		// GitHub's own addresses exist with and without the account's id before a +.
+		if _, login, found := strings.Cut(mail, "+"); found && strings.HasSuffix(mail, "@users.noreply.github.com") {
+			mail = login
+		}
+		run.AuthorMark = domain.Hash("author", mail)[:16]
 	}
 	for _, p := range r.PullRequests {
 		if p.GetBase().GetRepo().GetID() == repo.ID {
