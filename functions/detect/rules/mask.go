@@ -27,10 +27,10 @@ type secret struct {
 
 // What assignments, headers and flags of credentials are called.
 const (
-	passwordName = `(?:password|passwd|passphrase|pass_?phrase)`
+	passwordName = `(?:password|passwd|pass[_-]?phrase)`
 	secretName   = `(?:secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|signing[_-]?key|encryption[_-]?key|kaggle_key|credentials?|account[_-]?key|shared[_-]?access[_-]?key|connection[_-]?string|_auth)`
-	// quoted is what may stand between a name and its colon or equals sign.
-	quoted1 = `\\?['"]?\s*`
+	// closing is what may stand between a name and its colon or equals sign.
+	closing = `\\?['"]?\s*`
 )
 
 // secrets are in order: what is surely a credential comes before what is one by
@@ -42,7 +42,7 @@ var secrets = []secret{
 	{words: []string{"glpat-", "gldt-", "glrt-", "glcbt-", "glptt-", "glsoat-", "gloas-", "glft-"},
 		shape: re(`gl(?:pat|dt|rt|cbt|ptt|soat|oas|ft)-[\w.-]{16,}`)},
 	{words: []string{"akia", "asia", "abia", "aroa", "aida"},
-		shape: re(`(?:AKIA|ASIA|ABIA|AROA|AIDA)[A-Z0-9]{12,}(?:['"\s,;:|/]{1,4}[A-Za-z0-9/+]{40}\b)?`)},
+		shape: re(`(?:AKIA|ASIA|ABIA|AROA|AIDA)[A-Z0-9]{12,}(?:['"\s,;:|/]{1,4}[A-Za-z0-9/+]{40})?`)},
 	{words: []string{"aiza", "ya29.", "gocspx-", "1//0"}, shape: re(`AIza[\w-]{30,}|\bya29\.[\w.-]{16,}|GOCSPX-[\w-]{16,}|\b1//0[\w-]{20,}`)},
 	{words: []string{"q~"}, shape: re(`[A-Za-z0-9_~.-]{3}\dQ~[A-Za-z0-9_~.-]{28,}`)},
 	{words: []string{"hf_", "api_org_"}, shape: re(`\b(?:hf|api_org)_[A-Za-z0-9]{20,}`)},
@@ -61,7 +61,7 @@ var secrets = []secret{
 	// JWTs, and every other JSON in base64: Docker's and Neptune's credentials.
 	{words: []string{"eyj"}, shape: re(`\beyJ[A-Za-z0-9+/_-]{16,}={0,2}(?:\.[A-Za-z0-9_-]{8,}){0,3}(?:\.\B)?`)},
 	// Keys: their head and what stands behind it, or a line of their body.
-	{words: []string{"private key"}, shape: re(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.*`)},
+	{words: []string{"private key"}, shape: re(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----[^"']*`)},
 	{words: []string{"mii", "b3blbnnzac1rzxktdj"}, shape: re(`\b(?:MII[A-Za-z0-9+/]{37,}|b3BlbnNzaC1rZXktdj[A-Za-z0-9+/]{20,})={0,2}`)},
 	// Addresses that are credentials, or hold some.
 	{words: []string{"hooks.slack.com"}, shape: re(`(?i)hooks\.slack\.com/((?:services|workflows|triggers)/[^\s'"<>]+)`)},
@@ -86,19 +86,19 @@ var secrets = []secret{
 	{words: []string{"redis-cli"}, shape: re(`\bredis-cli\b[^\n|;]{0,200}?\s-a\s+['"]?([^\s'"-][^\s'"]+)`), loose: true},
 	{words: []string{"password"}, shape: re(`(?i)\b(?:login|account|user)\s+\S+\s+password\s+(\S+)`), loose: true},
 	// Assignments in code, shells, YAML and JSON.
-	{words: []string{"pass"}, shape: re(`(?i)\b[\w.-]*` + passwordName + quoted1 + `(?:={1,3}|:=?|=>)\s*\\?(?:"([^"]+)|'([^']+)|([^\s'",;&){}]{3,}))`), loose: true},
+	{words: []string{"pass"}, shape: re(`(?i)\b[\w.-]*` + passwordName + closing + `(?:={1,3}|:=?|=>)\s*\\?(?:"([^"]+)|'([^']+)|([^\s'",;&){}]{3,}))`), loose: true},
 	{words: []string{"pwd="}, shape: re(`(?i);\s*pwd=([^\s;'"]+)`)},
 	{words: []string{"secret", "token", "key", "credential", "connection", "_auth"},
-		shape: re(`(?i)\b[\w.-]*` + secretName + quoted1 + `=\s*\\?(?:"([^"]{6,})|'([^']{6,})|([^\s'",;&)]{6,}))`), loose: true},
+		shape: re(`(?i)\b[\w.-]*` + secretName + closing + `=\s*\\?(?:"([^"]{6,})|'([^']{6,})|([^\s'",;&)]{6,}))`), loose: true},
 	{words: []string{"secret", "token", "key", "credential"},
-		shape: re(`(?i)\b[\w.-]*(?:secret|token|key|credentials?)` + quoted1 + `={2,3}\s*(?:"([^"]{6,})|'([^']{6,}))`), loose: true},
-	{words: []string{"token", "secret", "password", "passwd", "key", "credentials"},
-		shape: re(`\b[A-Z0-9_]*(?:TOKEN|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS)=['"]?([^\s'",;&)=][^\s'",;&)]{2,})`), loose: true},
+		shape: re(`(?i)\b[\w.-]*(?:secret|token|key|credentials?)` + closing + `={2,3}\s*(?:"([^"]{6,})|'([^']{6,}))`), loose: true},
+	{words: []string{"token", "secret", "_pass=", "key", "credentials"},
+		shape: re(`\b[A-Z0-9_]*(?:_PASS|TOKEN|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS)=['"]?([^\s'",;&)=][^\s'",;&)]{2,})`), loose: true},
 	{words: []string{"key", "secret"},
-		shape: re(`(?i)\b[\w.-]*(?:client[_-]?secret|api[_-]?key|access[_-]?key|secret[_-]?(?:access[_-]?)?key|private[_-]?key(?:[_-]id)?|account[_-]?key)` + quoted1 + `:\s*\\?(?:"([^"]{8,})|'([^']{8,})|([^\s'",;&){}]{8,}))`), loose: true},
+		shape: re(`(?i)\b[\w.-]*(?:client[_-]?secret|api[_-]?key|access[_-]?key|secret[_-]?(?:access[_-]?)?key|private[_-]?key(?:[_-]id)?|account[_-]?key)` + closing + `:\s*\\?(?:"([^"]{8,})|'([^']{8,})|([^\s'",;&){}]{8,}))`), loose: true},
 	{words: []string{"secret access key"}, shape: re(`(?i)secret access key[^:=]{0,20}[:=]\s*(\S{16,})`)},
 	{words: []string{"token", "secret", "credential", "auth"},
-		shape: re(`(?i)\b[\w.-]*(?:token|secret|credentials?|\bauth)` + quoted1 + `:\s*\\?['"]?([A-Za-z0-9_.+/=~-]{16,})`), loose: true},
+		shape: re(`(?i)\b[\w.-]*(?:token|secret|credentials?|\bauth)` + closing + `:\s*\\?['"]?([A-Za-z0-9_.+/=~-]{16,})`), loose: true},
 	{words: []string{`"auth"`}, shape: re(`"auth"\s*:\s*"([^"]+)`)},
 	{words: []string{`"key"`}, shape: re(`"key"\s*:\s*"([0-9a-f]{32})"`)},
 	// A key of 40 hexadecimal digits looks like a commit; what stands before tells.
@@ -192,9 +192,9 @@ func Mask(text string) string {
 	}
 	text = visible(text)
 	for range maxRounds {
-		before := text
+		before, lower := text, strings.ToLower(text)
 		for i := range secrets {
-			text = secrets[i].mask(text, strings.ToLower(text))
+			text = secrets[i].mask(text, lower)
 		}
 		text = cutText(strings.TrimSpace(text), MaxText)
 		if text == before {
