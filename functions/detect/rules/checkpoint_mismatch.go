@@ -18,6 +18,12 @@ func checkpointMismatch() *Rule {
 			`Layer count mismatch when loading weights`,
 			exc+`ValueError: A total of \d+ objects could not be loaded\.`,
 			`UnpicklingError: Weights only load failed`,
+			exc+`Exception: data did not match any variant of untagged enum \w+`,
+			exc+`ValueError: loaded state dict (?:contains a parameter group that doesn't match|has a different number of parameter groups)`,
+			exc+`ValueError: Layer "?(?P<key>[\w./]+)"? expect(?:s|ed) \d+ variables, but received \d+ variables during loading`,
+			exc+`ValueError: Trying to set a tensor of shape \S+.* in "(?P<key>[\w.]+)" \(which has shape`,
+			exc+`ValueError: Cannot load \S+ because (?P<key>\S+) expected shape`,
+			exc+`OSError: Unable to load weights from (?:pytorch )?checkpoint file`,
 		),
 		Keys: []string{"key"},
 		Refine: func(w *Window, m *Match) bool {

@@ -18,7 +18,7 @@ func codeError() *Rule {
 			exc+`(?P<exception>NameError|UnboundLocalError|AttributeError|TypeError|IndexError|ZeroDivisionError|RecursionError|NotImplementedError): .+`,
 			exc+`(?P<shape>RuntimeError|ValueError|InvalidArgumentError): .*(?:shapes cannot be multiplied|Expected all tensors to be on the same device|size of tensor a \(\d+\) must match the size of tensor b|expected scalar type \w+ but found|could not be broadcast together|Given groups=\d+, weight of size|mat1 and mat2 must have the same dtype)`,
 			exc+`(?P<exception>ValueError|KeyError|RuntimeError|AssertionError)\b.*`,
-			`^(?:Uncaught )?(?P<exception>ReferenceError|TypeError): .+`,
+			`^(?:Uncaught )?(?P<exception>(?:Reference|Type|Range|Syntax)Error)(?: \[\w+\])?: .+`,
 			`^(?:Error|Error \[ERR_MODULE_NOT_FOUND\]): Cannot find (?:module|package) '(?P<module>\.[^']+|/[^']+)'`,
 			`\bSyntaxError: Cannot use (?:import statement|'import\.meta') outside a module`,
 			`Error \[ERR_REQUIRE_ESM\]`,
@@ -68,6 +68,8 @@ func codeError() *Rule {
 				return true
 			case strings.Contains(t, "outside a module"), strings.Contains(t, "ERR_REQUIRE_ESM"), strings.Contains(t, "Cannot find module"), strings.Contains(t, "Cannot find package"), strings.Contains(t, "in ES module scope"):
 				return sec != jest || strings.Contains(t, "outside a module")
+			case !python && sec == plain && javaScript(w, m):
+				return true
 			case m.Facts["exception"] == "ReferenceError":
 				return sec == plain
 			}
@@ -117,3 +119,44 @@ func tracebackNear(w *Window) bool {
 	}
 	return false
 }
+
+// javaScript tells whether an exception of JavaScript ended a program in the
+// repository's own code: the first frame that isn't Node's is not a package's.
+func javaScript(w *Window, m *Match) bool {
+	if up, ok := w.Text(-1); ok && strings.Contains(up, tracebackHead) {
+		return false
+	}
+	if strings.Contains(m.textOf(w), "The requested module '") {
+		// The place stands above: the file, the statement and a mark under it.
+		module := requestedModule.FindStringSubmatch(m.textOf(w))
+		place, _ := w.Text(-3)
+		p := nodePlace.FindStringSubmatch(place)
+		if module == nil || p == nil {
+			return false
+		}
+		m.Facts["file"], m.Facts["line"] = relative(p[1]), p[2]
+		return true
+	}
+	for i := 1; i <= 12; i++ {
+		t, ok := w.Text(i)
+		if !ok || !strings.HasPrefix(strings.TrimSpace(t), "at ") {
+			return false
+		}
+		f := nodeFrame.FindStringSubmatch(t)
+		if f == nil || strings.HasPrefix(f[1], "node:") {
+			continue
+		}
+		if o, _ := whose(f[1]); o != own {
+			return false
+		}
+		m.Facts["file"], m.Facts["line"] = relative(f[1]), f[2]
+		return true
+	}
+	return false
+}
+
+var (
+	requestedModule = re(`The requested module '\.{1,2}/`)
+	nodePlace       = re(`^(?:file://)?(/\S+\.[cm]?[jt]sx?):(\d+)$`)
+	nodeFrame       = re(`^\s+at (?:.+ \()?(?:file://)?([^()\s]+\.[cm]?[jt]sx?):(\d+):\d+\)?$`)
+)

@@ -23,6 +23,7 @@ func configMissing() *Rule {
 			exc+`(?:django\.core\.exceptions\.)?ImproperlyConfigured: .*?(?P<key>[A-Z][A-Z_0-9]+)`,
 			exc+`(?:pydantic_core\._pydantic_core\.|pydantic\.error_wrappers\.|pydantic\.)?ValidationError: \d+ validation errors? for (?P<class>\w+)`,
 			exc+`KeyError: '(?P<key>[A-Z][A-Z0-9]*_[A-Z0-9_]+)'`,
+			`^ERROR: you are not inside of a DVC repository`,
 			`^(?i:error|fatal)\b.*[Cc]onfig(?:uration)? file (?:not found|does not exist):? ?(?P<file>\S*)`,
 		),
 		Keys: []string{"key", "file"},

@@ -31,7 +31,7 @@ var linters = []struct{ tool, pattern string }{
 	{"swiftlint", `^(?P<file>\S+\.swift):(?P<line>\d+):\d+: error: .+ \((?P<code>[a-z_]+)\)$`},
 	{"deptry", `^(?P<file>\S+):(?:(?P<line>\d+):\d+:)? (?P<code>DEP\d{3}) `},
 	{"pydoclint", `^\s+(?P<line>\d+): (?P<code>DOC\d{3}): `},
-	{"helm lint", `^\[ERROR\] (?P<file>\S+): `},
+	{"helm lint", `^\[ERROR\] (?P<file>templates/\S*|Chart\.yaml|values\.yaml|\S+/templates/\S*): `},
 	{"cpplint", `^(?P<file>\S+):(?P<line>\d+): +.+ +\[(?P<code>[a-z]+/[a-z_+]+)\] \[\d\]$`},
 	{"clang-tidy", `^(?P<file>\S+\.(?:c|cc|cpp|cxx|cu|h|hpp)):(?P<line>\d+):\d+: (?:error|warning): .+ \[(?P<code>(?:bugprone|cert|clang-analyzer|cppcoreguidelines|google|misc|modernize|performance|readability)-[\w.,-]+)\]$`},
 	{"tflint", `^(?:Error|Warning): .+ \((?P<code>(?:terraform|aws|google|azurerm)_\w+)\)$`},

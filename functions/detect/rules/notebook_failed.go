@@ -23,6 +23,7 @@ func notebookFailed() *Rule {
 				if t, ok := w.Text(i); ok {
 					if s := anyException.FindStringSubmatch(t); s != nil && !strings.Contains(s[1], "Papermill") && !strings.Contains(s[1], "CellExecution") {
 						m.Facts["exception"] = s[1]
+						w.Move(m, i)
 						break
 					}
 				}

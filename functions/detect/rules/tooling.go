@@ -20,6 +20,7 @@ func tooling() *Rule {
 			`^(?:error|Error): (?:unexpected argument|[Nn]o such option|unknown (?:flag|option))`,
 			`^no such option: \S+`,
 			`internal compiler error:`,
+			`^Codecov: Failed to properly|There was an error running the (?P<tool>uploader):`,
 		),
 		Keys: []string{"tool"},
 		Refine: func(w *Window, m *Match) bool {
@@ -32,6 +33,8 @@ func tooling() *Rule {
 				m.Facts["tool"] = "pre-commit"
 			case strings.HasPrefix(t, "INTERNALERROR"):
 				m.Facts["tool"] = "pytest"
+			case strings.HasPrefix(t, "Codecov"), m.Facts["tool"] == "uploader":
+				m.Facts["tool"] = "codecov"
 			case strings.HasPrefix(t, "no such option"):
 				m.Facts["tool"] = "pip"
 			}
