@@ -62,10 +62,16 @@ type substitution struct {
 	// mixed asks that the match has a letter and a digit: hex digits alone also
 	// spell words and numbers.
 	mixed bool
+	// hints are literals of which a text must hold one to match: looking for them
+	// is cheap, and most texts hold none.
+	hints []string
 }
 
 func substitute(s string, list []substitution) string {
 	for _, m := range list {
+		if m.hints != nil && !slices.ContainsFunc(m.hints, func(h string) bool { return strings.Contains(s, h) }) {
+			continue
+		}
 		if !m.mixed {
 			s = m.pattern.ReplaceAllString(s, m.with)
 			continue
@@ -86,39 +92,39 @@ const begin = `(^|[^\w./~-])`
 // places are where runners keep things, in the order in which they are looked
 // for: the temporary directory of a runner lies beside the checkouts.
 var places = []substitution{
-	{pattern: regexp.MustCompile(begin + `(?:[A-Za-z]:)?(?:/[^/\s:'"]+)*/_temp/`), with: "$1<tmp>/"},
-	{pattern: regexp.MustCompile(begin + `(?:/private)?/var/folders/[^/\s]+/[^/\s]+/[A-Z]/`), with: "$1<tmp>/"},
-	{pattern: regexp.MustCompile(begin + `[A-Za-z]:/(?i:users/[^/\s]+/appdata/local|windows)/(?i:temp)/`), with: "$1<tmp>/"},
-	{pattern: regexp.MustCompile(begin + `(?:(?:/private)?(?:/var)?/tmp|/dev/shm)/`), with: "$1<tmp>/"},
-	{pattern: regexp.MustCompile(begin + `(?:[A-Za-z]:)?[^\s'":,;()<>]*/(?i:(?:site|dist)-packages)/`), with: "$1<packages>/"},
-	{pattern: regexp.MustCompile(begin + `(?:[A-Za-z]:)?[^\s'":,;()<>]*/(?:lib/python3(?:\.\d+)?t?|(?i:hostedtoolcache/windows/python/[^/\s]+/x\d+/lib))/`), with: "$1<python>/"},
-	{pattern: regexp.MustCompile(begin + `(?:[A-Za-z]:)?(?:/[^/\s:'"]+)*/(?i:hostedtoolcache)(?i:/windows)?/([^/\s]+)/[^/\s]+/[^/\s]+/`), with: "$1<tools>/$2/"},
-	{pattern: regexp.MustCompile(begin + `(?:(?:[A-Za-z]:)?(?:/[^/\s:'"]+)*/(?:_?work|__w)/[^/\s]+/[^/\s]+/|[A-Za-z]:/a/[^/\s]+/[^/\s]+/|/github/workspace/|/workspaces?/[^/\s]+/)`), with: "$1"},
-	{pattern: regexp.MustCompile(begin + `(?:/home/[^/\s]+|/root|(?:[A-Za-z]:)?/Users/[^/\s]+)/`), with: "$1~/"},
+	{pattern: regexp.MustCompile(begin + `(?:[A-Za-z]:)?(?:/[^/\s:'"]+)*/_temp/`), with: "$1<tmp>/", hints: []string{"/_temp/"}},
+	{pattern: regexp.MustCompile(begin + `(?:/private)?/var/folders/[^/\s]+/[^/\s]+/[A-Z]/`), with: "$1<tmp>/", hints: []string{"/var/folders/"}},
+	{pattern: regexp.MustCompile(begin + `[A-Za-z]:/(?i:users/[^/\s]+/appdata/local|windows)/(?i:temp)/`), with: "$1<tmp>/", hints: []string{":/"}},
+	{pattern: regexp.MustCompile(begin + `(?:(?:/private)?(?:/var)?/tmp|/dev/shm)/`), with: "$1<tmp>/", hints: []string{"/tmp/", "/dev/shm/"}},
+	{pattern: regexp.MustCompile(begin + `(?:[A-Za-z]:)?[^\s'":,;()<>]*/(?i:(?:site|dist)-packages)/`), with: "$1<packages>/", hints: []string{"-packages/", "-Packages/", "-PACKAGES/"}},
+	{pattern: regexp.MustCompile(begin + `(?:[A-Za-z]:)?[^\s'":,;()<>]*/(?:lib/python3(?:\.\d+)?t?|(?i:hostedtoolcache/windows/python/[^/\s]+/x\d+/lib))/`), with: "$1<python>/", hints: []string{"lib/python3", "/x"}},
+	{pattern: regexp.MustCompile(begin + `(?:[A-Za-z]:)?(?:/[^/\s:'"]+)*/(?i:hostedtoolcache)(?i:/windows)?/([^/\s]+)/[^/\s]+/[^/\s]+/`), with: "$1<tools>/$2/", hints: []string{"ostedtoolcache", "OSTEDTOOLCACHE", "ostedToolCache"}},
+	{pattern: regexp.MustCompile(begin + `(?:(?:[A-Za-z]:)?(?:/[^/\s:'"]+)*/(?:_?work|__w)/[^/\s]+/[^/\s]+/|[A-Za-z]:/a/[^/\s]+/[^/\s]+/|/github/workspace/|/workspaces?/[^/\s]+/)`), with: "$1", hints: []string{"work/", "__w/", "/a/", "/workspace"}},
+	{pattern: regexp.MustCompile(begin + `(?:/home/[^/\s]+|/root|(?:[A-Za-z]:)?/Users/[^/\s]+)/`), with: "$1~/", hints: []string{"/home/", "/root/", "/Users/"}},
 }
 
 // randoms are names and numbers that are drawn anew in each run.
 var randoms = []substitution{
-	{pattern: regexp.MustCompile(`\b[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}\b`), with: "<id>"},
-	{pattern: regexp.MustCompile(`\bpytest-of-[^/\s]+/pytest-\d+\b`), with: "pytest-of-#/pytest-#"},
-	{pattern: regexp.MustCompile(`<tmp>/tmp\.?[A-Za-z0-9_]{6,12}(\b|$)`), with: "<tmp>/tmp#"},
-	{pattern: regexp.MustCompile(`\btmp[a-z0-9_]{8}\b`), with: "tmp#", mixed: true},
-	{pattern: regexp.MustCompile(`\b(pip-[a-z-]+-|torchelastic_)[a-z0-9_]{8}\b`), with: "$1#"},
-	{pattern: regexp.MustCompile(`\b(ipykernel_)\d+(?:/\d+)?`), with: "$1#"},
-	{pattern: regexp.MustCompile(`\b(ipython-input-)\d+(?:-[0-9a-f]+)?`), with: "$1#"},
-	{pattern: regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T _/]\d\d[:.-]?\d\d(?:[:.-]?\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?`), with: "<time>"},
-	{pattern: regexp.MustCompile(`\b\d{8}[T_-]\d{4,6}Z?(?:-[a-z0-9]{8})?\b`), with: "<time>"},
-	{pattern: regexp.MustCompile(`\b1[5-9]\d{8}(?:\d{3}|\.\d+)?\b`), with: "<time>"},
-	{pattern: regexp.MustCompile(`\b0x[0-9A-Fa-f]{6,16}\b`), with: "0x#"},
+	{pattern: regexp.MustCompile(`\b[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}\b`), with: "<id>", hints: []string{"-"}},
+	{pattern: regexp.MustCompile(`\bpytest-of-[^/\s]+/pytest-\d+\b`), with: "pytest-of-#/pytest-#", hints: []string{"pytest-of-"}},
+	{pattern: regexp.MustCompile(`<tmp>/tmp\.?[A-Za-z0-9_]{6,12}(\b|$)`), with: "<tmp>/tmp#", hints: []string{"<tmp>/tmp"}},
+	{pattern: regexp.MustCompile(`\btmp[a-z0-9_]{8}\b`), with: "tmp#", mixed: true, hints: []string{"tmp"}},
+	{pattern: regexp.MustCompile(`\b(pip-[a-z-]+-|torchelastic_)[a-z0-9_]{8}\b`), with: "$1#", hints: []string{"pip-", "torchelastic_"}},
+	{pattern: regexp.MustCompile(`\b(ipykernel_)\d+(?:/\d+)?`), with: "$1#", hints: []string{"ipykernel_"}},
+	{pattern: regexp.MustCompile(`\b(ipython-input-)\d+(?:-[0-9a-f]+)?`), with: "$1#", hints: []string{"ipython-input-"}},
+	{pattern: regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T _/]\d\d[:.-]?\d\d(?:[:.-]?\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?`), with: "<time>", hints: []string{"-"}},
+	{pattern: regexp.MustCompile(`\b\d{8}[T_-]\d{4,6}Z?(?:-[a-z0-9]{8})?\b`), with: "<time>", hints: []string{"T", "_", "-"}},
+	{pattern: regexp.MustCompile(`\b1[5-9]\d{8}(?:\d{3}|\.\d+)?\b`), with: "<time>", hints: []string{"15", "16", "17", "18", "19"}},
+	{pattern: regexp.MustCompile(`\b0x[0-9A-Fa-f]{6,16}\b`), with: "0x#", hints: []string{"0x"}},
 	{pattern: regexp.MustCompile(`\b[0-9A-Fa-f]{12,128}\b`), with: "<hash>", mixed: true},
-	{pattern: regexp.MustCompile(`(\bsha-|[:@]|-g)[0-9a-f]{7,11}\b`), with: "$1<hash>", mixed: true},
+	{pattern: regexp.MustCompile(`(\bsha-|[:@]|-g)[0-9a-f]{7,11}\b`), with: "$1<hash>", mixed: true, hints: []string{"sha-", ":", "@", "-g"}},
 	// Signatures and expiries of links to storage.
-	{pattern: regexp.MustCompile(`(?i)([?&](?:x-(?:amz|goog)-[\w-]+|expires?|signature|sig|policy|key-pair-id|se|st)=)[^&\s'"]*`), with: "$1#"},
+	{pattern: regexp.MustCompile(`(?i)([?&](?:x-(?:amz|goog)-[\w-]+|expires?|signature|sig|policy|key-pair-id|se|st)=)[^&\s'"]*`), with: "$1#", hints: []string{"?", "&"}},
 	// Ephemeral ports, and hosts that a cloud numbers.
-	{pattern: regexp.MustCompile(`([\w\]]:)(?:3[3-9]\d{3}|[45]\d{4}|6[0-5]\d{3})\b`), with: "$1#"},
-	{pattern: regexp.MustCompile(`\b(fv-az|productionresultssa)\d+(?:-\d+)?\b`), with: "$1#"},
-	{pattern: regexp.MustCompile(`\b(ip)-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`), with: "$1-#"},
-	{pattern: regexp.MustCompile(`\b(pull/)\d+(/(?:merge|head)\b)`), with: "$1#$2"},
+	{pattern: regexp.MustCompile(`([\w\]]:)(?:3[3-9]\d{3}|[45]\d{4}|6[0-5]\d{3})\b`), with: "$1#", hints: []string{":3", ":4", ":5", ":6"}},
+	{pattern: regexp.MustCompile(`\b(fv-az|productionresultssa)\d+(?:-\d+)?\b`), with: "$1#", hints: []string{"fv-az", "productionresultssa"}},
+	{pattern: regexp.MustCompile(`\b(ip)-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b`), with: "$1-#", hints: []string{"ip-"}},
+	{pattern: regexp.MustCompile(`\b(pull/)\d+(/(?:merge|head)\b)`), with: "$1#$2", hints: []string{"pull/"}},
 }
 
 // maskFact returns a fact's value without what differs between runs. The
@@ -182,7 +188,7 @@ func maskText(s string) string {
 var (
 	// legSuffix is what GitHub appends to the name of a matrix leg, also before
 	// the " / " that parts a reusable workflow's jobs from their caller.
-	legSuffix = regexp.MustCompile(`\s*\([^()]*\)\s*(/|$)`)
+	legSuffix = regexp.MustCompile(`(?:\s*\((?:[^()]|\([^()]*\))*\))+\s*(/|$)`)
 	// legNames are what people put of a matrix into a name of their own.
 	legNames = []substitution{
 		{pattern: regexp.MustCompile(`(?i)\b(?:ubuntu|windows|macos)-(?:latest|\d[\w.]*)(?:-[\w.]+)*`), with: "<os>"},
@@ -200,13 +206,8 @@ func maskName(name string) string {
 // maskJob returns the name of a job without what differs between legs.
 func maskJob(name string) string {
 	bare := strings.Join(strings.Fields(bounded(name)), " ")
-	// Each round takes one level of brackets within brackets.
-	for range 4 {
-		next := strings.TrimSpace(legSuffix.ReplaceAllString(bare, " $1"))
-		if next == bare || next == "" {
-			break
-		}
-		bare = next
+	if cut := strings.TrimSpace(legSuffix.ReplaceAllString(bare, " $1")); cut != "" {
+		bare = cut
 	}
 	return maskName(bare)
 }
