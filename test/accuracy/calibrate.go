@@ -160,7 +160,8 @@ func fit(rows []verdict, penalty float64) (rules.Fit, error) {
 		x[columns["rule "+v.choice.Rule]] = 1
 		design[i] = x
 	}
-	// loss and its gradient at w; the penalty is that of a normal prior.
+	// The loss and its gradient at w; the penalty is that of a normal prior. Both
+	// are by row, so that one threshold ends the search for any number of them.
 	loss := func(w, grad []float64) float64 {
 		total := 0.0
 		for j := range grad {
@@ -189,12 +190,15 @@ func fit(rows []verdict, penalty float64) (rules.Fit, error) {
 				grad[j] += penalty * w[j]
 			}
 		}
-		return total
+		for j := range grad {
+			grad[j] /= float64(len(rows))
+		}
+		return total / float64(len(rows))
 	}
 	result, err := optimize.Minimize(optimize.Problem{
 		Func: func(w []float64) float64 { return loss(w, nil) },
 		Grad: func(grad, w []float64) { loss(w, grad) },
-	}, make([]float64, 1+len(columns)), &optimize.Settings{GradientThreshold: 1e-6}, &optimize.LBFGS{})
+	}, make([]float64, 1+len(columns)), &optimize.Settings{GradientThreshold: 1e-5}, &optimize.LBFGS{})
 	if err != nil {
 		return rules.Fit{}, fmt.Errorf("fit the confidence: %w", err)
 	}
