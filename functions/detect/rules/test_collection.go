@@ -16,15 +16,19 @@ func testCollection() *Rule {
 			`^E {2,}[\w.]+(?:Error|Exception|Failure)\b.*`,
 			`^!+ Interrupted: \d+ errors? during collection !+`,
 			`^import file mismatch:$`,
+			`^ERROR (?P<file>\S+\.py)(?: - .+)?$`,
 			`^\s*● Test suite failed to run`,
 			`^ERROR: file or directory not found: (?P<file>\S+)`,
 		),
 		Keys: []string{"file"},
 		Refine: func(w *Window, m *Match) bool {
-			if !strings.HasPrefix(m.textOf(w), "E ") {
+			sec, file := w.Section()
+			switch t := m.textOf(w); {
+			case strings.HasPrefix(t, "ERROR ") && !strings.HasPrefix(t, "ERROR: "):
+				return sec == summary
+			case !strings.HasPrefix(t, "E "):
 				return true
 			}
-			sec, file := w.Section()
 			if sec != collect || continued(w) {
 				return false
 			}

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"strings"
+
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
 
@@ -12,6 +14,8 @@ func testFixture() *Rule {
 		FactNames: []string{"fixture"},
 		Patterns: patterns(
 			`^E +fixture '(?P<fixture>[^']+)' not found`,
+			`^ScopeMismatch: You tried to access the \w+ scoped fixture (?P<fixture>\w+)`,
+			`^ERROR \S+\.py::\S`,
 			`^E {2,}(?:[\w.]+(?:Error|Exception|Failure)\b|assert\b|Failed:).*`,
 		),
 		Keys: []string{"fixture"},
@@ -20,6 +24,9 @@ func testFixture() *Rule {
 				return true
 			}
 			sec, _ := w.Section()
+			if strings.HasPrefix(m.textOf(w), "ERROR ") {
+				return sec == summary // where the report itself was not printed
+			}
 			if sec != setup || continued(w) {
 				return false
 			}
