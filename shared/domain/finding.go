@@ -47,8 +47,8 @@ type Finding struct {
 	// Facts are the rule's named captures, named as the taxonomy names them.
 	Facts map[string]string `json:"facts"`
 	// Keys are the names of the facts that tell this failure from another of its
-	// category; they enter the fingerprint. KeyPlace among them adds the job and
-	// the step.
+	// category; they enter the fingerprint. KeyPlace and KeyText may be among
+	// them.
 	Keys []string `json:"keys,omitempty"`
 }
 

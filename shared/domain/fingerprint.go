@@ -6,11 +6,16 @@ import (
 	"strings"
 )
 
-// KeyPlace is a key that is no fact: the job and the step in which the finding
-// was made, without what tells matrix legs apart. It is for failures whose log
-// names nothing, memory that ran out for instance: the same category in another
-// job is another failure.
-const KeyPlace = "@place"
+// Keys that are no facts, for failures whose log names nothing that tells one
+// from another of its category.
+const (
+	// KeyPlace is the job and the step of the finding without what tells matrix
+	// legs apart: where memory runs out, another job's is another failure.
+	KeyPlace = "@place"
+	// KeyText is the evidence with its numbers masked: an exception that no file of
+	// the repository raised is told by its message.
+	KeyText = "@text"
+)
 
 // Fingerprint names the failure: the category and the key facts. It is equal
 // over runs, branches and matrix legs of one cause, and differs where the causes
@@ -18,10 +23,10 @@ const KeyPlace = "@place"
 // runners check out, install and keep temporary files, random names, addresses,
 // hashes, times. Identities stay: names, codes, versions, parameters of tests.
 //
-// Where a category has keys and the log showed none of them, the place and the
-// evidence stand in, with the evidence's numbers masked; not for what a rerun
-// answers, since of an outage the same symptom is rarely seen twice. A failure of
-// no known cause is told by its place alone.
+// Where a finding has keys and the log showed none of the facts, KeyPlace and
+// KeyText stand in; not for what a rerun answers, since of an outage the same
+// symptom is rarely seen twice. A failure of no known cause is told by its place
+// alone.
 //
 // It is 16 hex digits of a SHA-256. Stored fingerprints bear no version: an
 // incident that was stored under another version's is opened once more when it is
@@ -30,21 +35,26 @@ const KeyPlace = "@place"
 // and is out of Flakiness' window within days.
 func (f Finding) Fingerprint() string {
 	parts := []string{f.Category}
-	place, named, keyed := f.Category == Unknown, false, false
+	place, text, keyed, named := f.Category == Unknown, false, false, false
 	keys := slices.Clone(f.Keys)
 	slices.Sort(keys)
 	for _, k := range slices.Compact(keys) {
-		if k == KeyPlace {
+		switch k {
+		case KeyPlace:
 			place = true
-			continue
+		case KeyText:
+			text = true
+		default:
+			v := maskFact(f.Facts[k])
+			keyed, named = true, named || v != ""
+			parts = append(parts, k+"="+v)
 		}
-		v := maskFact(f.Facts[k])
-		keyed, named = true, named || v != ""
-		parts = append(parts, k+"="+v)
 	}
-	if keyed && !named && !place && f.Remedy != RemedyRetry {
-		place = true
-		parts = append(parts, "text="+maskText(f.Text))
+	if keyed && !named && !place && !text && f.Remedy != RemedyRetry {
+		place, text = true, true
+	}
+	if text {
+		parts = append(parts, KeyText, maskText(f.Text))
 	}
 	if place {
 		parts = append(parts, maskJob(f.Job), maskName(f.Step))
