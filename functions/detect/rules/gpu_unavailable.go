@@ -19,7 +19,8 @@ func gpuUnavailable() *Rule {
 			`NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver`,
 			`nvidia-container-cli: initialization error: (?:nvml error: )?driver not loaded`,
 			exc+`(?:\w+\.)*\w*Error: .*no CUDA-capable device is detected`,
-			exc+`(?:\w+\.)*\w*(?:Error|Exception): .*but CUDA is not available`,
+			exc+`(?:\w+\.)*\w*(?:Error|Exception): .*\b(?:CUDA|GPU|cuda|gpu)s? (?:is|are) (?:required\b.*\bnot|not) available\b`,
+			exc+`(?:\w+\.)*\w*(?:Error|Exception): .*(?:Unable to initialize backend '(?:cuda|gpu|rocm|tpu)'|No visible GPU devices|No HIP GPUs are available|0 active drivers \(\[\]\)|Failed to infer device type|cudaErrorNoDevice|doesn't support bf16/gpu|[Nn]o OpenCL device found|[Nn]o GPUs? (?:was |were )?(?:found|detected|available))`,
 		),
 	}
 }

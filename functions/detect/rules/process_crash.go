@@ -17,7 +17,18 @@ func processCrash() *Rule {
 			`(?:free\(\): invalid|double free or corruption|\*\*\* stack smashing detected)`,
 			`Process completed with exit code (?:139|134|-1073741819)\b`,
 			`worker 'gw\d+' crashed while running`,
+			`\(signal: \d+, (?P<signal>SIG(?:SEGV|ABRT|BUS|ILL|FPE|TRAP))(?:: [\w ]+)?\)`,
+			`^(?P<signal>SIGSEGV): segmentation violation`,
+			`^(?:\S+: )?(?:Segmentation fault|Bus error|Illegal instruction|Aborted): \d+\b`,
+			`\bwas terminated by signal (?P<signal>SIG(?:SEGV|ABRT|BUS|ILL|FPE))\b`,
+			`^terminate called after throwing an instance of 'std::(?P<thrown>\w+)'`,
+			`^(?:munmap_chunk|corrupted size vs\. prev_size|malloc\(\)|realloc\(\)): `,
 		),
 		Keys: []string{"signal"},
+		Refine: func(_ *Window, m *Match) bool {
+			thrown := m.Facts["thrown"]
+			delete(m.Facts, "thrown")
+			return thrown != "bad_alloc" // memory, see oom-killed
+		},
 	}
 }
