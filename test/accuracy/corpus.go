@@ -33,7 +33,7 @@ func parseCases(text string) ([]corpusCase, error) {
 	seen := map[string]bool{}
 	for n, line := range strings.Split(strings.TrimRight(text, "\n"), "\n") {
 		head, ok := strings.CutPrefix(line, "=== ")
-		if !ok {
+		if !ok || !strings.Contains(head, " | ") {
 			if len(out) == 0 {
 				return nil, fmt.Errorf("line %d: a heading (=== name | categories …) is missing", n+1)
 			}
