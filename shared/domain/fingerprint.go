@@ -109,7 +109,7 @@ var places = []substitution{
 	{pattern: regexp.MustCompile(begin + `(?:[A-Za-z]:)?[^\s'":,;()<>]*/(?i:(?:site|dist)-packages)/`), with: "$1<packages>/", hints: []string{"-packages/", "-Packages/", "-PACKAGES/"}},
 	{pattern: regexp.MustCompile(begin + `(?:[A-Za-z]:)?[^\s'":,;()<>]*/(?:lib/python3(?:\.\d+)?t?|(?i:hostedtoolcache/windows/python/[^/\s]+/x\d+/lib))/`), with: "$1<python>/", hints: []string{"lib/python3", "/x"}},
 	{pattern: regexp.MustCompile(begin + `(?:[A-Za-z]:)?(?:/[^/\s:'"]+)*/(?i:hostedtoolcache)(?i:/windows)?/([^/\s]+)/[^/\s]+/[^/\s]+/`), with: "$1<tools>/$2/", hints: []string{"ostedtoolcache", "OSTEDTOOLCACHE", "ostedToolCache"}},
-	{pattern: regexp.MustCompile(begin + `(?:(?:[A-Za-z]:)?(?:/[^/\s:'"]+)*/(?:_?work|__w)/[^/\s]+/[^/\s]+/|[A-Za-z]:/a/[^/\s]+/[^/\s]+/|/github/workspace/|/workspaces?/[^/\s]+/)`), with: "$1", hints: []string{"work/", "__w/", "/a/", "/workspace"}},
+	{pattern: regexp.MustCompile(begin + `(?:(?:[A-Za-z]:)?(?:/[^/\s:'"]+)*?/(?:_?work|__w)/[^/\s]+/[^/\s]+/|[A-Za-z]:/a/[^/\s]+/[^/\s]+/|/github/workspace/|/workspaces?/[^/\s]+/)`), with: "$1", hints: []string{"work/", "__w/", "/a/", "/workspace"}},
 	{pattern: regexp.MustCompile(begin + `(?:/home/[^/\s]+|/root|(?:[A-Za-z]:)?/Users/[^/\s]+)/`), with: "$1~/", hints: []string{"/home/", "/root/", "/Users/"}},
 }
 
