@@ -142,12 +142,37 @@ func TestFlaky(t *testing.T) {
 		reports attempts
 		want    int // flips
 	}{
-		"nothing":             {nil, 0},
-		"three commits":       {cameAndWent(), 3},
-		"two of two people":   {only("bbbbbbbb", "cccccccc"), 2},
-		"one commit only":     {only("bbbbbbbb"), 0},
-		"one person only":     {only("aaaaaaaa", "cccccccc"), 0},
-		"another repository":  {cameAndWent(func(r *domain.RunReport) { r.Repo.ID, r.Run.HeadRepoID = 9, 9 }), 0},
+		"nothing":            {nil, 0},
+		"three commits":      {cameAndWent(), 3},
+		"two of two people":  {only("bbbbbbbb", "cccccccc"), 2},
+		"one commit only":    {only("bbbbbbbb"), 0},
+		"one person only":    {only("aaaaaaaa", "cccccccc"), 0},
+		"another repository": {cameAndWent(func(r *domain.RunReport) { r.Repo.ID, r.Run.HeadRepoID = 9, 9 }), 0},
+		"another repository's runs on our branches": {cameAndWent(func(r *domain.RunReport) { r.Repo.ID = 9 }), 0},
+		"ends before they begin":                    {cameAndWent(func(r *domain.RunReport) { r.Run.UpdatedAt = r.Run.StartedAt.Add(-time.Second) }), 0},
+		"attempts that go back in time": {second(func(a *attempts) {
+			a.ago(30*hour, 2, 2, "bbbbbbbb", "Bob", domain.Failure)
+			a.ago(29*hour, 2, 1, "bbbbbbbb", "Bob", domain.Success)
+		}), 0},
+		"green twice": {second(func(a *attempts) {
+			a.ago(30*hour, 2, 1, "bbbbbbbb", "Bob", domain.Failure)
+			a.ago(29*hour, 2, 2, "bbbbbbbb", "Bob", domain.Success)
+			a.ago(28*hour, 2, 3, "bbbbbbbb", "Bob", domain.Success)
+		}), 2},
+		"one commit that two people push": {func() (a attempts) {
+			nameless := func(branch string) func(*domain.RunReport) {
+				return func(r *domain.RunReport) {
+					r.Run.Event, r.Run.HeadBranch, r.Run.Author, r.Run.AuthorMark = "push", branch, "", ""
+				}
+			}
+			a.ago(50*hour, 1, 1, "aaaaaaaa", "Ada", domain.Failure, nameless("main"))
+			a.ago(49*hour, 1, 2, "aaaaaaaa", "Ada", domain.Success, nameless("main"))
+			a.ago(40*hour, 2, 1, "aaaaaaaa", "Bob", domain.Failure, nameless("release"))
+			a.ago(39*hour, 2, 2, "aaaaaaaa", "Bob", domain.Success, nameless("release"))
+			a.ago(30*hour, 3, 1, "bbbbbbbb", "Ada", domain.Failure, nameless("main"))
+			a.ago(29*hour, 3, 2, "bbbbbbbb", "Ada", domain.Success, nameless("main"))
+			return a
+		}(), 0},
 		"another workflow":    {cameAndWent(func(r *domain.RunReport) { r.Run.WorkflowPath = "x.yml" }), 0},
 		"of forks":            {cameAndWent(func(r *domain.RunReport) { r.Run.HeadRepoID = 77 }), 0},
 		"of deleted forks":    {cameAndWent(func(r *domain.RunReport) { r.Run.HeadRepoID = 0 }), 0},
