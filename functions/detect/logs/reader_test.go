@@ -1,7 +1,6 @@
 package logs
 
 import (
-	"archive/zip"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -321,69 +320,6 @@ func TestEcho(t *testing.T) {
 		}
 		if l.Echo != want[string(l.Text)] {
 			t.Errorf("%q: echo %v", l.Text, l.Echo)
-		}
-	}
-}
-
-func TestArchive(t *testing.T) {
-	t.Parallel()
-	var b bytes.Buffer
-	z := zip.NewWriter(&b)
-	for _, f := range []struct{ name, text string }{
-		{"0_build (3.11).txt", "whole\n"},
-		{"build (3.11)/1_Set up job.txt", "part\n"},
-		{"lint/10_Complete job.txt", "last\n"},
-		{"lint/2_Run ruff.txt", "second\n"},
-		{"lint/1_Set up job.txt", "first\n"},
-		{"lint/system.txt", "not a log\n"},
-	} {
-		w, err := z.Create(f.name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, _ = io.WriteString(w, f.text)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	a, err := OpenArchive(bytes.NewReader(b.Bytes()), int64(b.Len()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"build (3.11)", "lint"}, a.Jobs()); diff != "" {
-		t.Error(diff)
-	}
-	for job, want := range map[string]string{"build (3.11)": "whole\n", "lint": "first\nsecond\nlast\n"} {
-		rc, err := a.Open(job)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := io.ReadAll(rc)
-		if err != nil || string(got) != want {
-			t.Errorf("%s: %q (%v)", job, got, err)
-		}
-		if err := rc.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	if _, err := a.Open("deploy"); !errors.Is(err, ErrNoLog) {
-		t.Errorf("a job without a log: %v", err)
-	}
-	if diff := cmp.Diff([]string{"deploy"}, a.Missing([]string{"lint", "build: (3.11)", "deploy"})); diff != "" {
-		t.Error(diff)
-	}
-	if _, err := OpenArchive(strings.NewReader("not a zip"), 9); err == nil {
-		t.Error("what is no archive was opened")
-	}
-}
-
-func TestJobOf(t *testing.T) {
-	t.Parallel()
-	for name, want := range map[string]string{
-		"3_build.txt": "build", "logs/0_test (3.11).txt": "test (3.11)", "build": "build", "failed_log.txt": "", "run.log": "", "-": "", "": "",
-	} {
-		if got := JobOf(name); got != want {
-			t.Errorf("JobOf(%q) = %q, want %q", name, got, want)
 		}
 	}
 }

@@ -3,15 +3,43 @@ package logs
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
 
 // maxSegments bounds the list of segments; lines behind it belong to the last.
 const maxSegments = 4096
+
+// maxTitle bounds the name of a job or step in bytes.
+const maxTitle = 250
+
+// printable makes a name that stands in a log or in a file's name fit to be
+// shown: valid UTF-8, without control characters and what hides or turns text,
+// of at most so many bytes.
+func printable(name string, limit int) string {
+	name = strings.TrimSpace(strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), r == '\u2028', r == '\u2029':
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(name, "\ufffd")))
+	if len(name) <= limit {
+		return name
+	}
+	for limit > 0 && !utf8.RuneStart(name[limit]) {
+		limit--
+	}
+	return name[:limit]
+}
 
 // maxEcho is how many lines a step's heading may have before it is taken for a
 // group that was never closed.
@@ -43,6 +71,10 @@ type Segment struct {
 	CancelLine int
 	// State is what became of the step.
 	State State
+
+	// runner counts the runners that the log tells of: files that hold several
+	// jobs, or a job and its reruns, one after the other have more than one.
+	runner int
 }
 
 // State is what became of a segment's step.
@@ -81,7 +113,9 @@ type tracker struct {
 	open     bool
 	echo     bool
 	echoed   int
-	step     int // index into steps of the current step, -1 before the first
+	step     int  // index into steps of the current step, -1 before the first
+	headed   bool // a step of the current runner has begun
+	runner   int
 }
 
 func newTracker(job string, steps []domain.Step) tracker {
@@ -90,14 +124,31 @@ func newTracker(job string, steps []domain.Step) tracker {
 
 var (
 	runHeading  = []byte("Run ")
-	postHeading = []byte("Post job cleanup.")
-	orphans     = []byte("Cleaning up orphan processes")
+	runnerStart = []byte("Current runner version: '")
 	exitPrefix  = []byte("Process completed with exit code ")
 	errorWord   = []byte("Error: ")
-	cancelled   = []byte("The operation was canceled.")
 	unknownStep = "UNKNOWN STEP"
 	action      = regexp.MustCompile(`^Run (?:\./|docker://|[\w.-]+/[\w./-]+@)\S*$`)
 )
+
+// endings begin what the runner prints when the job's own steps are over.
+var endings = [][]byte{
+	[]byte("Post job cleanup."),
+	[]byte("Cleaning up orphan processes"),
+	[]byte("Print service container logs: "),
+	[]byte("Stop and remove container: "),
+}
+
+// cancellations are how the runner says that a job did not end by itself.
+var cancellations = [][]byte{
+	[]byte("The operation was canceled."),
+	[]byte("The job was canceled because "),
+	[]byte("The strategy configuration was canceled because "),
+}
+
+func beginsWithAny(text []byte, heads [][]byte) bool {
+	return slices.ContainsFunc(heads, func(h []byte) bool { return bytes.HasPrefix(text, h) })
+}
 
 // add files a line under its segment and tells whether the runner merely echoes
 // a script there.
@@ -112,7 +163,10 @@ func (t *tracker) add(l *Line, job, step []byte) (segment int, echo bool) {
 		t.echo, t.echoed = true, 0
 	case l.Marker == "##[endgroup]":
 		t.echo = false
-	case l.Marker == "" && len(text) < 64 && (bytes.Equal(text, postHeading) || bytes.HasPrefix(text, orphans)):
+	case l.Marker != "" || len(text) < 8:
+	case text[0] == 'C' && bytes.HasPrefix(text, runnerStart):
+		t.nextRunner(l)
+	case (text[0] == 'P' || text[0] == 'C' || text[0] == 'S') && beginsWithAny(text, endings):
 		t.post(l)
 	}
 	cur := &t.segments[len(t.segments)-1]
@@ -139,12 +193,15 @@ func (t *tracker) columns(l *Line, job, step []byte) {
 	t.rawJob = append(t.rawJob[:0], job...)
 	t.rawStep = append(t.rawStep[:0], step...)
 	t.echo = false
-	name, stepName := t.job, string(step)
+	name, stepName := t.job, printable(string(clean(bytes.Clone(step))), maxTitle)
 	if len(job) > 0 {
-		name = string(clean(bytes.Clone(job)))
+		name = printable(string(clean(bytes.Clone(job))), maxTitle)
 	}
 	if stepName == unknownStep {
 		stepName = ""
+	}
+	if n := len(t.segments); n == 0 || t.segments[n-1].Job != name {
+		t.headed = false
 	}
 	s := Segment{Job: name, Step: stepName}
 	t.named(&s)
@@ -172,7 +229,8 @@ func (t *tracker) named(s *Segment) {
 // composite action print headings too; with the API's times those stay in their
 // step.
 func (t *tracker) heading(l *Line) {
-	title := string(l.Text)
+	t.headed = true
+	title := printable(string(l.Text[:min(len(l.Text), 4*maxTitle)]), maxTitle)
 	cur := &t.segments[len(t.segments)-1]
 	isAction := action.MatchString(title)
 	if len(t.rawStep) > 0 && string(t.rawStep) != unknownStep {
@@ -236,8 +294,27 @@ func (t *tracker) post(l *Line) {
 	t.begin(Segment{Job: cur.Job, Step: "Post job cleanup", Post: true}, l)
 }
 
+// nextRunner parts what another runner printed from what stands before.
+func (t *tracker) nextRunner(l *Line) {
+	if !t.headed {
+		return
+	}
+	t.headed = false
+	t.runner++
+	cur := &t.segments[len(t.segments)-1]
+	if cur.First == l.Number {
+		cur.runner = t.runner
+		return
+	}
+	s := Segment{Job: cur.Job}
+	if len(t.rawStep) > 0 {
+		s.Step = cur.Step
+	}
+	t.begin(s, l)
+}
+
 func (t *tracker) begin(s Segment, l *Line) {
-	s.First, s.Last = l.Number, l.Number
+	s.First, s.Last, s.runner = l.Number, l.Number, t.runner
 	if n := len(t.segments); n > 0 && t.segments[n-1].First == l.Number && t.segments[n-1].Step == "" {
 		t.segments[n-1] = s // begun for this very line
 		return
@@ -253,7 +330,7 @@ func (t *tracker) failure(s *Segment, l *Line) {
 	text := l.Text
 	if l.Level != Error {
 		text = text[len(errorWord):] // as the page shows the marker
-		if !bytes.HasPrefix(text, exitPrefix) && !bytes.Equal(text, cancelled) {
+		if !bytes.HasPrefix(text, exitPrefix) && !beginsWithAny(text, cancellations) {
 			return
 		}
 	}
@@ -263,7 +340,7 @@ func (t *tracker) failure(s *Segment, l *Line) {
 		if n, err := strconv.Atoi(string(digits)); err == nil && n != 0 {
 			s.ExitCode, s.ExitLine = n, l.Number
 		}
-	case bytes.HasPrefix(text, cancelled):
+	case beginsWithAny(text, cancellations):
 		s.Cancelled, s.CancelLine = true, l.Number
 		return
 	}
@@ -280,13 +357,18 @@ func (t *tracker) finish() []Segment {
 		byNumber[st.Number] = st.Conclusion
 		known = known || st.Conclusion == domain.Failure || st.Conclusion == domain.TimedOut
 	}
-	jobs := map[string][]int{}
-	var order []string
+	type job struct {
+		name   string
+		runner int
+	}
+	jobs := map[job][]int{}
+	var order []job
 	for i, s := range segs {
-		if _, ok := jobs[s.Job]; !ok {
-			order = append(order, s.Job)
+		j := job{s.Job, s.runner}
+		if _, ok := jobs[j]; !ok {
+			order = append(order, j)
 		}
-		jobs[s.Job] = append(jobs[s.Job], i)
+		jobs[j] = append(jobs[j], i)
 	}
 	for _, job := range order {
 		if known && t.byConclusion(segs, jobs[job], byNumber) {
@@ -332,43 +414,108 @@ func (t *tracker) byConclusion(segs []Segment, idx []int, conclusions map[int]do
 
 // byLog uses what the runner printed: the exit code of a script is certain; an
 // error that an action reported is taken for its end; what comes behind is a
-// cascade.
+// cascade, unless the job went on as if nothing had failed.
 func byLog(segs []Segment, idx []int) {
-	failed := -1
-	for _, i := range idx {
+	var failures []int // positions in idx
+	for n, i := range idx {
 		s := &segs[i]
-		if s.Post {
-			continue
-		}
-		if s.ExitCode != 0 || s.Errors > 0 && !runs(s.Step) && s.Last-s.ErrorLine <= afterError {
-			failed = i
-			break
+		if !s.Post && (s.ExitCode != 0 || s.Errors > 0 && !runs(s.Step) && s.Last-s.ErrorLine <= afterError) {
+			failures = append(failures, n)
 		}
 	}
-	if failed < 0 {
-		for _, i := range idx {
-			if segs[i].Errors > 0 {
-				failed = i
-				break
+	cancelled := slices.IndexFunc(idx, func(i int) bool { return segs[i].Cancelled })
+	if len(failures) == 0 {
+		if cancelled >= 0 && segs[idx[cancelled]].Errors == 0 {
+			// What was reported before was survived: the job was running.
+			for n, i := range idx {
+				switch {
+				case segs[i].Cancelled:
+					segs[i].State = Stopped
+				case n < cancelled:
+					segs[i].State = Green
+				default:
+					segs[i].State = Cascade
+				}
 			}
+			return
 		}
+		n := cancelled
+		if n < 0 {
+			n = slices.IndexFunc(idx, func(i int) bool { return segs[i].Errors > 0 })
+		}
+		if n < 0 {
+			return // Unclear
+		}
+		failures = append(failures, n)
 	}
-	for _, i := range idx {
+	failed, allowed := wentOn(segs, idx, failures)
+	for n, i := range idx {
 		s := &segs[i]
 		switch {
-		case s.Cancelled && failed != i:
-			s.State = Stopped
-		case failed < 0:
-			s.State = Unclear
-		case i == failed:
+		case n == failed:
 			s.State = Failed
-		case i > failed:
+		case s.Cancelled:
+			s.State = Stopped
+		case n > failed:
 			s.State = Cascade
+		case n > allowed && slices.Contains(failures, n):
+			s.State = Cascade // it may have failed the job as well
 		default:
 			s.State = Green
 		}
 	}
 }
+
+// wentOn finds the failure that ended the job among those of its steps. Behind
+// the first real one, only clean-up and steps with if: always() or failure()
+// run, which report, upload and tidy up. Behind a step with continue-on-error,
+// which the runner's log marks in the same way, the job goes on as it would have:
+// a checkout, a set-up, an installation or a build shows that, since nobody runs
+// those whatever happened. allowed is the last step that is known by that to
+// have been allowed to fail, or the last step of the job where nothing failed
+// behind it; failed is then len(idx).
+//
+// Tests that fail behind a check (a linter, say) are taken for what ended the
+// job, too: either the check was allowed to fail, or both were to run.
+func wentOn(segs []Segment, idx, failures []int) (failed, allowed int) {
+	failed, allowed = failures[0], -1
+	next := failures[1:]
+	for n := failed + 1; n < len(idx); n++ {
+		s := &segs[idx[n]]
+		if s.Post {
+			continue
+		}
+		fails := len(next) > 0 && next[0] == n
+		if fails {
+			next = next[1:]
+		}
+		title := strings.TrimPrefix(s.Step, "Run ")
+		switch {
+		case preparing.MatchString(title) && !reporting.MatchString(title):
+			allowed = max(allowed, n-1)
+			if fails {
+				failed = n
+			}
+		case fails && !verdict.MatchString(title) && (allowed >= failed || s.ExitCode != 0 && working.MatchString(title) && !reporting.MatchString(title)):
+			failed = n
+		}
+	}
+	if allowed >= failed && segs[idx[len(idx)-1]].Post {
+		return len(idx), len(idx)
+	}
+	return failed, allowed
+}
+
+var (
+	// preparing are steps that nobody runs in a job that has failed.
+	preparing = regexp.MustCompile(`(?i)^(?:[\w.-]+/(?:checkout|setup-[\w-]+|[\w-]*buildx?-(?:push-)?action)@|\./\S*set-?up\b|(?:python3? -m |sudo |uv )*(?:pip3?|apt(?:-get)?|npm|yarn|pnpm|conda|mamba|poetry|uv) (?:ci|install|sync|update)\b|(?:check ?out|set ?up|install|build|compile)\b)`)
+	// working are steps that run tests or what the job is for.
+	working = regexp.MustCompile(`(?i)^(?:(?:python3? -m |uv run |poetry run |coverage run -m )*(?:pytest|unittest|tox|nox)\b|(?:run |execute )?(?:all |the |unit |integration |e2e )*tests?\b|train\b|deploy\b)`)
+	// reporting are steps that run whatever happened.
+	reporting = regexp.MustCompile(`(?i)\b(?:upload|report|summary|comment|notify|notification|tear ?down|clean(?:up)?|always|logs?|artifacts?|on failure|if failed)\b`)
+	// verdict are steps that fail because another one did: they look at its outcome.
+	verdict = regexp.MustCompile(`(?i)^(?:exit [1-9]|if \[.*(?:outcome|fail)|echo\b.*(?:&&|;) *exit [1-9]|(?:fail|check)\b.*\b(?:fail|status|outcome|result))`)
+)
 
 // afterError is how many lines an action may print behind the error that it
 // ends with. What it reports and survives stands further up.
