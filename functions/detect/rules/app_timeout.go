@@ -27,6 +27,8 @@ func appTimeout() *Rule {
 			exc+`(?:asyncio\.(?:exceptions\.)?|concurrent\.futures\.(?:_base\.)?|builtins\.)TimeoutError\b`,
 			exc+`TimeoutError(?::.*)?$`,
 			`Error: Timed out waiting (?P<ms>\d+)ms from config\.webServer`,
+			`timed out waiting for the condition`,
+			`^\s*\d+ - (?P<test>\S.*) \(Timeout\)$`,
 		),
 		Keys: []string{"test"},
 		Refine: func(w *Window, m *Match) bool {

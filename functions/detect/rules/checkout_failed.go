@@ -13,6 +13,9 @@ func checkoutFailed() *Rule {
 		Patterns: patterns(
 			`fatal: couldn't find remote ref (?P<ref>\S+)`,
 			`fatal: (?:reference|unable to read tree|remote error).*(?:is not a tree|not our ref):? ?(?P<ref>\S*)`,
+			`^(?:##\[error\])?fatal: repository '(?P<ref>[^']+)' not found`,
+			`fatal: No url found for submodule path '(?P<ref>[^']+)' in \.gitmodules`,
+			`fatal: Remote branch (?P<ref>\S+) not found in upstream`,
 			`A branch or tag with the name '(?P<ref>[^']+)' could not be found`,
 			`smudge filter lfs failed|This repository (?:is over|exceeded) its (?:LFS )?(?:data quota|budget)`,
 			`fatal: clone of '(?P<ref>[^']+)' into submodule path`,

@@ -20,6 +20,8 @@ func containerImageNotFound() *Rule {
 			`\bmanifest unknown\b`,
 			`Failed to pull image "(?P<image>[^"]+)".*(?:ErrImagePull|not found|manifest unknown)`,
 			`no match for platform in manifest`,
+			`no matching manifest for \S+ in the manifest list entries`,
+			`docker: Error response from daemon: No such image: (?P<image>\S+)`,
 		),
 		Keys: []string{"image"},
 		Refine: func(w *Window, m *Match) bool {

@@ -21,6 +21,6 @@ func cudaDriverMismatch() *Rule {
 			`Driver/library version mismatch`,
 			`nvidia-container-cli: requirement error: unsatisfied condition: cuda ?>= ?(?P<runtime>[\d.]+)`,
 		),
-		Keys: []string{"driver", "runtime"},
+		Keys: []string{"runtime"},
 	}
 }

@@ -23,7 +23,7 @@ func cudaOOM() *Rule {
 			`CUDA_ERROR_OUT_OF_MEMORY: out of memory`,
 			exc+`ValueError: No available memory for the cache blocks\.`,
 		),
-		Keys: nil,
+		Keys: []string{domain.KeyPlace},
 		Refine: func(w *Window, m *Match) bool {
 			sizeFact(m, "asked_bytes")
 			// TensorFlow's kernels report before the exception says where.

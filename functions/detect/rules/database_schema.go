@@ -18,6 +18,9 @@ func databaseSchema() *Rule {
 			exc+`(?:[\w.]*Error):? .*no such column: (?P<table>[\w.]+)`,
 			`Can't locate revision identified by '(?P<table>\w+)'`,
 			`Target database is not up to date`,
+			`Multiple head revisions are present for given argument`,
+			`CommandError: Conflicting migrations detected`,
+			`Your models (?:in app\(s\): .*)?have changes that are not yet reflected in a migration`,
 		),
 		Keys: []string{"table"},
 	}

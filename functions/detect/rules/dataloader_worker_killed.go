@@ -15,6 +15,7 @@ func dataloaderWorkerKilled() *Rule {
 			`Unexpected bus error encountered in worker`,
 			`unable to (?:open|allocate) shared memory(?: object)? .*`,
 		),
+		Keys: []string{domain.KeyPlace},
 		Refine: func(w *Window, m *Match) bool {
 			for i := -40; i <= 40; i++ {
 				if t, ok := w.Text(i); ok {

@@ -24,6 +24,12 @@ func dependencyConflict() *Rule {
 			`npm (?:ERR!|error) .*(?:[Cc]ould not resolve dependency|ERESOLVE could not resolve$|unable to resolve dependency tree)`,
 			`Could not solve for environment specs`,
 			`nothing provides requested (?P<packages>\S+)`,
+			`^(?P<packages>[\w.-]+) \S+ has requirement (?P<constraints>\S.*), but you have \S+ \S+\.$`,
+			`(?:ContextualVersionConflict|VersionConflict): \((?P<packages>[\w.-]+) `,
+			exc+`ImportError: (?P<packages>[\w.-]+)(?P<constraints>[<>=!~]\S*) is required for a normal functioning of this module, but found`,
+			"^error: failed to select a version for (?:the requirement )?`(?P<packages>[\\w-]+)",
+			`^Could not find compatible versions$`,
+			`: error NU1107: Version conflict detected for (?P<packages>[\w.-]+)`,
 		),
 		Keys: []string{"packages", "resolver"},
 		Refine: func(w *Window, m *Match) bool {
@@ -37,6 +43,15 @@ func dependencyConflict() *Rule {
 				m.Facts["resolver"] = "poetry"
 			case strings.Contains(lower, "npm"):
 				m.Facts["resolver"] = "npm"
+			case strings.Contains(lower, "failed to select a version"):
+				m.Facts["resolver"] = "cargo"
+			case strings.Contains(lower, "compatible versions"):
+				m.Facts["resolver"] = "bundler"
+			case strings.Contains(lower, "nu1107"):
+				m.Facts["resolver"] = "nuget"
+			case strings.Contains(lower, "has requirement"), strings.Contains(lower, "versionconflict"), strings.Contains(lower, "normal functioning"):
+				m.Facts["resolver"] = "pip"
+				return true // two installed versions, without a report
 			default:
 				m.Facts["resolver"] = "conda"
 			}

@@ -16,6 +16,7 @@ func deprecatedAction() *Rule {
 			"uses a deprecated version of `?(?P<action>[\\w.-]+/[\\w./-]+): ?(?P<version>v?[\\w.]+)",
 			"The `(?P<action>set-output|save-state|set-env|add-path)` command is (?:deprecated and will be disabled|disabled)",
 			`Cache service responded with 422: This legacy service is shutting down`,
+			`Missing download info for (?P<action>actions/(?:cache|upload-artifact|download-artifact))@(?P<version>v?[\w.]+)`,
 		),
 		Keys: []string{"action", "version"},
 		Refine: func(w *Window, m *Match) bool {

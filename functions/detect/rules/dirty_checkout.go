@@ -14,5 +14,6 @@ func dirtyCheckout() *Rule {
 			`^error: cannot (?:pull with rebase|rebase): You have unstaged changes`,
 			`^(?:error|fatal|Error): .*(?:[Uu]ncommitted changes|commit your changes or stash them)`,
 		),
+		Keys: []string{domain.KeyPlace},
 	}
 }

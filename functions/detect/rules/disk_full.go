@@ -24,7 +24,7 @@ func diskFull() *Rule {
 			`You don't have enough free disk space|not enough free disk space`,
 			`(?:database or |[Ee]rror.*)disk is full`,
 		),
-		Keys: nil,
+		Keys: []string{domain.KeyPlace},
 		Refine: func(w *Window, m *Match) bool {
 			if f := m.Facts["path"]; f != "" {
 				m.Facts["path"] = strings.TrimRight(f, "/:")

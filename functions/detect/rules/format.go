@@ -34,7 +34,7 @@ func format() *Rule {
 			`^error: Unformatted files? found|^Unformatted: (?P<files>\S+)`,
 			`^(?:error: )?[1-9]\d* files? (?:is|are) not formatted`,
 		),
-		Keys: []string{"tool"},
+		Keys: []string{"tool", domain.KeyPlace},
 		Refine: func(w *Window, m *Match) bool {
 			t := m.textOf(w)
 			switch {

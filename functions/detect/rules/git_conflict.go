@@ -14,5 +14,6 @@ func gitConflict() *Rule {
 			`^Automatic merge failed; fix conflicts`,
 			`^error: could not apply [0-9a-f]{7,}`,
 		),
+		Keys: []string{domain.KeyPlace},
 	}
 }

@@ -18,6 +18,8 @@ func hfHubAuth() *Rule {
 			`(?:401|403) Client Error.*https://(?:[\w-]+\.)*(?:huggingface\.co|hf\.co)/(?:api/(?:models|datasets|spaces)/)?(?P<repo>(?:datasets/)?[\w.-]+/[\w.-]+)?`,
 			`Cannot access gated repo for url https://(?:[\w-]+\.)*(?:huggingface\.co|hf\.co)/(?:api/(?:models|datasets|spaces)/)?(?P<repo>(?:datasets/)?[\w.-]+/[\w.-]+)`,
 			exc+`OSError: You are trying to access a gated repo`,
+			exc+`(?:datasets\.\S*)?DatasetNotFoundError: Dataset '(?P<repo>[^']+)' (?:doesn't exist on the Hub|is a gated dataset)`,
+			exc+`(?:huggingface_hub\.\S*)?RevisionNotFoundError: `,
 			exc+`OSError: (?P<repo>\S+) is not a local folder and is not a valid model identifier listed on 'https://huggingface\.co/models'`,
 			`404 Client Error.*https://(?:[\w-]+\.)*huggingface\.co/api/(?:models|datasets|spaces)/(?P<repo>[\w.-]+/[\w.-]+)`,
 		),

@@ -16,7 +16,7 @@ func jobTimeout() *Rule {
 			`has exceeded the maximum execution time of (?:(?P<minutes>\d+) ?min|(?P<hours>\d+)h(?:(?P<rest>\d+)m)?|(?P<rest>\d+)m)`,
 			`The action '[^']*' has timed out after (?P<minutes>\d+) minutes`,
 		),
-		Keys: []string{"minutes"},
+		Keys: []string{domain.KeyPlace},
 		Refine: func(_ *Window, m *Match) bool {
 			if m.Facts["minutes"] == "" {
 				m.Facts["minutes"] = strconv.Itoa(60*atoi(m.Facts["hours"]) + atoi(m.Facts["rest"]))

@@ -36,7 +36,6 @@ var linters = []struct{ tool, pattern string }{
 	{"clang-tidy", `^(?P<file>\S+\.(?:c|cc|cpp|cxx|cu|h|hpp)):(?P<line>\d+):\d+: (?:error|warning): .+ \[(?P<code>(?:bugprone|cert|clang-analyzer|cppcoreguidelines|google|misc|modernize|performance|readability)-[\w.,-]+)\]$`},
 	{"tflint", `^(?:Error|Warning): .+ \((?P<code>(?:terraform|aws|google|azurerm)_\w+)\)$`},
 	{"import-linter", `^Contracts: \d+ kept, [1-9]\d* broken\.$`},
-	{"pip-audit", `^Found [1-9]\d* known vulnerabilit(?:y|ies) in \d+ packages?`},
 	{"interrogate", `^RESULT: FAILED \(minimum: [\d.]+%, actual: [\d.]+%\)`},
 	{"oxlint", `^Found \d+ warnings? and [1-9]\d* errors?\.$`},
 }

@@ -24,6 +24,8 @@ func missingSystemLibrary() *Rule {
 			`Library not loaded: (?P<library>\S+)`,
 			`Error: (?P<library>pg_config|mysql_config|gdal-config|llvm-config) executable not found`,
 			`No package '(?P<library>[\w.+-]+)' found$`,
+			`^Package '(?P<library>[\w.+-]+)', required by '[^']+', not found`,
+			`^ +Could NOT find (?P<library>\w+) \(missing: `,
 			exc+`OSError: (?P<library>sndfile|cairo|magic) library not found`,
 			exc+`OSError: (?:cannot load library|no library called) ['"](?P<library>[\w.+-]+)['"]`,
 		),

@@ -17,7 +17,7 @@ func nanLoss() *Rule {
 			`\b[Ll]oss is (?:nan|NaN|NAN|inf|Inf|infinite|not finite)\b`,
 			`[Ll]oss(?:=|: |:| = |'?: |": )(?:nan|NaN|inf|-inf)\b`,
 		),
-		Keys: nil,
+		Keys: []string{domain.KeyPlace},
 		Refine: func(w *Window, m *Match) bool {
 			t := m.textOf(w)
 			if s := first(epochNumber, t); s != "" {

@@ -13,9 +13,13 @@ func ncclTimeout() *Rule {
 		Patterns: patterns(
 			`\[Rank (?P<rank>\d+)\] Watchdog caught collective operation timeout`,
 			`Watchdog caught collective operation timeout`,
+			exc+`(?:torch\.distributed\.)?DistStoreError: `,
+			exc+`(?:torch\.distributed\.elastic\.\S*)?Rendezvous(?:Timeout|Connection|Closed)Error\b`,
+			`Timed out initializing process group in store based barrier on rank:? (?P<rank>\d+)`,
 			`NCCL communicator was aborted on rank (?P<rank>\d+)`,
 			exc+`(?:\w+\.)*\w*Error: .*(?:ncclSystemError|ncclRemoteError|ncclInternalError|ncclUnhandledCudaError|NCCL error in)`,
 			`^(?:E +)?(?:RuntimeError: )?\[[^\]]*third_party/gloo/[^\]]*\] .*(?:[Tt]imed out|Connection (?:closed|reset) by peer)`,
 		),
+		Keys: []string{domain.KeyPlace},
 	}
 }

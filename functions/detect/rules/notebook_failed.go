@@ -17,7 +17,7 @@ func notebookFailed() *Rule {
 			exc+`(?:papermill\.exceptions\.)?PapermillExecutionError`,
 			exc+`(?:nbclient\.exceptions\.|nbconvert\.\S*)?CellExecutionError: `,
 		),
-		Keys: []string{"exception"},
+		Keys: []string{"exception", domain.KeyPlace, domain.KeyText},
 		Refine: func(w *Window, m *Match) bool {
 			for i := after; i > 0; i-- {
 				if t, ok := w.Text(i); ok {

@@ -29,6 +29,7 @@ func oomKilled() *Rule {
 			`subprocess\.CalledProcessError: .* died with <Signals\.SIGKILL: 9>`,
 			`^(?:\S+ )?Killed$`,
 		),
+		Keys: []string{domain.KeyPlace},
 		Refine: func(w *Window, m *Match) bool {
 			sizeFact(m, "asked_bytes")
 			t := m.textOf(w)

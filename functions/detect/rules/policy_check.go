@@ -20,6 +20,13 @@ func policyCheck() *Rule {
 			`^(?:Error|ERROR|##\[error\])?.*(?:commit|Commit).*(?:missing|lacks|without) (?:a )?Signed-off-by`,
 			`^(?:[Cc]ommit [0-9a-f]{6,40} )is missing (?:a |the )?Signed-off-by`,
 			`No release type found in pull request title`,
+			`(?:Unknown|No) release type .*found in pull request title`,
+			`^The subject ".*" found in the pull request title`,
+			`your project is not compliant with version [\d.]+ of the REUSE Specification`,
+			`^No new newsfragments found on this branch`,
+			`Dependency review detected (?:vulnerable packages|incompatible licenses|denied packages)`,
+			`^Found [1-9]\d* known vulnerabilit(?:y|ies),? .*in \d+ packages?`,
+			`\bleaks found: [1-9]\d*`,
 			`(?i)^(?:error|failed)\b.*licen[cs]e header`,
 			`(?i)^(?:error:? )?.*\b(?:pull request|PR) (?:must|should|needs to) have (?:at least|exactly|one|a).*\blabels?\b`,
 		),
@@ -27,11 +34,11 @@ func policyCheck() *Rule {
 		Refine: func(w *Window, m *Match) bool {
 			t := strings.ToLower(m.textOf(w))
 			sec, _ := w.Section()
-			failed := sec == failing || w.Level(0) == logs.Error || policyFailed.MatchString(t)
+			failed := sec == failing || policyReport.MatchString(t) || w.Level(0) == logs.Error || policyFailed.MatchString(t)
 			if sec == failing && !strings.HasPrefix(m.textOf(w), "E ") || !failed || sec == jest || sec == unit {
 				return false
 			}
-			for _, c := range [...]string{"changelog", "signed-off-by", "license header", "release type", "label", "subject", "type"} {
+			for _, c := range [...]string{"changelog", "signed-off-by", "license header", "release type", "reuse", "newsfragments", "dependency review", "vulnerabilit", "leaks", "pull request title", "label", "subject", "type"} {
 				if strings.Contains(t, c) {
 					m.Facts["check"] = c
 					break
@@ -41,5 +48,8 @@ func policyCheck() *Rule {
 		},
 	}
 }
+
+// policyReport are reports that say by themselves that something is amiss.
+var policyReport = re(`release type|pull request title|reuse specification|no new newsfragments|dependency review|known vulnerabilit|leaks found`)
 
 var policyFailed = re(`^(?:error|fail|✖|×|❌|no release type|commit [0-9a-f]{6,40} is missing)`)

@@ -24,7 +24,7 @@ func processCrash() *Rule {
 			`^terminate called after throwing an instance of 'std::(?P<thrown>\w+)'`,
 			`^(?:munmap_chunk|corrupted size vs\. prev_size|malloc\(\)|realloc\(\)): `,
 		),
-		Keys: []string{"signal"},
+		Keys: []string{"signal", domain.KeyPlace},
 		Refine: func(_ *Window, m *Match) bool {
 			thrown := m.Facts["thrown"]
 			delete(m.Facts, "thrown")

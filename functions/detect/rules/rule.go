@@ -131,6 +131,11 @@ func (m Match) Finding() domain.Finding {
 	if m.Keys != nil {
 		keys = m.Keys
 	}
+	if slices.Contains(keys, "file") && facts["file"] == "" || slices.Contains(keys, "packages") && facts["packages"] == "" {
+		// What is left (an exception's class, a tool, a resolver) is shared by
+		// failures that have nothing to do with each other.
+		keys = append(slices.Clone(keys), domain.KeyPlace, domain.KeyText)
+	}
 	return domain.Finding{
 		Category: m.Rule.Category, Rule: m.Rule.ID, Title: m.Rule.Title, Remedy: m.Rule.Remedy,
 		Line: m.Line, EndLine: m.EndLine, Text: Mask(m.Text),

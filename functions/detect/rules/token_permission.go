@@ -14,13 +14,14 @@ func tokenPermission() *Rule {
 		FactNames: []string{"permission", "step"},
 		Patterns: patterns(
 			`Resource not accessible by (?:integration|personal access token)`,
+			`denied: installation not allowed to (?P<permission>Write|Create) (?:organization )?package`,
 			"refusing to allow a(?:n OAuth| GitHub) App to create or update (?P<permission>workflow)",
 			`GitHub Actions is not permitted to create or approve (?P<permission>pull requests)`,
 			`Permission to \S+ denied to github-actions\[bot\]`,
 			`Unable to get ACTIONS_ID_TOKEN_REQUEST_URL env variable`,
 			`permission_denied: (?P<permission>write_package)`,
 		),
-		Keys: []string{"permission"},
+		Keys: []string{"permission", domain.KeyPlace},
 		Refine: func(w *Window, m *Match) bool {
 			t := m.textOf(w)
 			switch m.Facts["permission"] {

@@ -14,6 +14,6 @@ func trainingDiverged() *Rule {
 			exc+`(?:\w+\.)*\w*(?:Error|Exception|Exit)\b.*(?:(?i:training|model|(?P<metric>\w*loss))(?: has)? (?:diverged|exploded)|[Ll]oss explosion)`,
 			`^(?i:error|fatal|critical)\b.*(?i:training|model|(?P<metric>\w*loss))(?: has)? (?:diverged|exploded)`,
 		),
-		Keys: []string{"metric"},
+		Keys: []string{"metric", domain.KeyPlace},
 	}
 }

@@ -15,6 +15,7 @@ func warningAsError() *Rule {
 			`[Ww]arning, treated as error`,
 			`warnings? (?:being |are )?treated as errors?`,
 			`^pytest\.PytestUnraisableExceptionWarning: `,
+			`^Aborted with \d+ warnings? in strict mode!`,
 		),
 		Keys: []string{"warning"},
 		Refine: func(w *Window, _ *Match) bool {

@@ -19,8 +19,10 @@ func workerLost() *Rule {
 			exc+`(?:joblib\.\S*)?TerminatedWorkerError: `,
 			exc+`(?:concurrent\.futures\.process\.)?BrokenProcessPool: `,
 			`ExecutorLostFailure \(executor \S+ exited`,
+			`ERROR (?:\S+ )?Lost executor \S+ on `,
+			exc+`(?:distributed\.\S*)?CommClosedError: `,
 		),
-		Keys: []string{"framework"},
+		Keys: []string{"framework", domain.KeyPlace},
 		Refine: func(w *Window, m *Match) bool {
 			t := strings.ToLower(m.textOf(w))
 			for _, f := range [...]struct{ word, name string }{{"killedworker", "dask"}, {"ray.", "ray"}, {"actor", "ray"}, {"terminatedworker", "joblib"}, {"brokenprocess", "python"}, {"executorlost", "spark"}} {
