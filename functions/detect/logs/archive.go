@@ -156,7 +156,7 @@ func newRun(entries []entry, name string) (*Run, error) {
 		}
 		j := folders[dir]
 		if j == nil {
-			j = &JobLog{Job: cmp.Or(printable(dir, maxTitle), printable(name, maxTitle), "job"), run: run, steps: true}
+			j = &JobLog{Job: cmp.Or(printable(dir), printable(name), "job"), run: run, steps: true}
 			folders[dir] = j
 			run.Logs = append(run.Logs, j)
 		}
@@ -297,7 +297,7 @@ func (j *JobLog) Open() (io.ReadCloser, error) {
 	if !j.steps {
 		rc, err := j.open[0]()
 		if err != nil {
-			return nil, fmt.Errorf("open %s: %w", printable(j.Files[0], maxTitle), err)
+			return nil, fmt.Errorf("open %s: %w", printable(j.Files[0]), err)
 		}
 		return &rationed{rc, j.run}, nil
 	}
@@ -396,7 +396,7 @@ func (s *steps) fill() error {
 			return err
 		}
 	default:
-		return fmt.Errorf("read %s: %w", printable(s.log.Files[s.next-1], maxTitle), err)
+		return fmt.Errorf("read %s: %w", printable(s.log.Files[s.next-1]), err)
 	}
 	s.out = line
 	return nil
@@ -406,15 +406,15 @@ func (s *steps) openNext() error {
 	name := s.log.Files[s.next]
 	rc, err := s.log.open[s.next]()
 	if err != nil {
-		return fmt.Errorf("open %s: %w", printable(name, maxTitle), err)
+		return fmt.Errorf("open %s: %w", printable(name), err)
 	}
 	text, err := decode(&rationed{rc, s.log.run})
 	if err != nil {
 		_ = rc.Close()
-		return fmt.Errorf("read %s: %w", printable(name, maxTitle), err)
+		return fmt.Errorf("read %s: %w", printable(name), err)
 	}
 	s.file, s.next, s.start, s.begun = rc, s.next+1, true, false
-	column := func(text string) string { return cmp.Or(strings.ReplaceAll(printable(text, maxTitle), "\t", " "), "-") }
+	column := func(text string) string { return cmp.Or(strings.ReplaceAll(printable(text), "\t", " "), "-") }
 	s.mark = []byte(column(s.log.Job) + "\t" + column(stepOf(name)) + "\t")
 	s.in = bufio.NewReader(text)
 	return nil
@@ -438,9 +438,9 @@ func JobOf(name string) string {
 	base := path.Base(slashed)
 	if strings.HasSuffix(base, ".txt") && fileNumber(base) >= 0 {
 		if dir := path.Base(path.Dir(slashed)); fileNumber(base) > 0 && runnersStep(stepOf(base)) && dir != "." && dir != "/" {
-			return printable(dir, maxTitle)
+			return printable(dir)
 		}
-		return printable(stepOf(base), maxTitle)
+		return printable(stepOf(base))
 	}
 	switch path.Ext(base) {
 	case ".txt", ".log", ".zip", ".out":
@@ -449,7 +449,7 @@ func JobOf(name string) string {
 	if name == "-" {
 		return ""
 	}
-	return printable(name, maxTitle)
+	return printable(name)
 }
 
 // stepOf is the name behind a file's number.

@@ -21,8 +21,8 @@ const maxTitle = 250
 
 // printable makes a name that stands in a log or in a file's name fit to be
 // shown: valid UTF-8, without control characters and what hides or turns text,
-// of at most so many bytes.
-func printable(name string, limit int) string {
+// of at most maxTitle bytes.
+func printable(name string) string {
 	name = strings.TrimSpace(strings.Map(func(r rune) rune {
 		switch {
 		case r == '\t':
@@ -32,9 +32,10 @@ func printable(name string, limit int) string {
 		}
 		return r
 	}, strings.ToValidUTF8(name, "\ufffd")))
-	if len(name) <= limit {
+	if len(name) <= maxTitle {
 		return name
 	}
+	limit := maxTitle
 	for limit > 0 && !utf8.RuneStart(name[limit]) {
 		limit--
 	}
@@ -193,9 +194,9 @@ func (t *tracker) columns(l *Line, job, step []byte) {
 	t.rawJob = append(t.rawJob[:0], job...)
 	t.rawStep = append(t.rawStep[:0], step...)
 	t.echo = false
-	name, stepName := t.job, printable(string(clean(bytes.Clone(step))), maxTitle)
+	name, stepName := t.job, printable(string(clean(bytes.Clone(step))))
 	if len(job) > 0 {
-		name = printable(string(clean(bytes.Clone(job))), maxTitle)
+		name = printable(string(clean(bytes.Clone(job))))
 	}
 	if stepName == unknownStep {
 		stepName = ""
@@ -230,7 +231,7 @@ func (t *tracker) named(s *Segment) {
 // step.
 func (t *tracker) heading(l *Line) {
 	t.headed = true
-	title := printable(string(l.Text[:min(len(l.Text), 4*maxTitle)]), maxTitle)
+	title := printable(string(l.Text[:min(len(l.Text), 4*maxTitle)]))
 	cur := &t.segments[len(t.segments)-1]
 	isAction := action.MatchString(title)
 	if len(t.rawStep) > 0 && string(t.rawStep) != unknownStep {
@@ -441,6 +442,9 @@ func byLog(segs []Segment, idx []int) {
 		}
 		n := cancelled
 		if n < 0 {
+			n = slices.IndexFunc(idx, func(i int) bool { return segs[i].Errors > 0 && segs[i].Last-segs[i].ErrorLine <= afterError })
+		}
+		if n < 0 {
 			n = slices.IndexFunc(idx, func(i int) bool { return segs[i].Errors > 0 })
 		}
 		if n < 0 {
@@ -472,14 +476,16 @@ func byLog(segs []Segment, idx []int) {
 // which the runner's log marks in the same way, the job goes on as it would have:
 // a checkout, a set-up, an installation or a build shows that, since nobody runs
 // those whatever happened. allowed is the last step that is known by that to
-// have been allowed to fail, or the last step of the job where nothing failed
-// behind it; failed is then len(idx).
+// have been allowed to fail; where nothing failed behind it, and the log is there
+// to its end, the job is green, and both are len(idx). A step that only looks at
+// the outcome of others and exits says that the one before was not to fail.
 //
 // Tests that fail behind a check (a linter, say) are taken for what ended the
 // job, too: either the check was allowed to fail, or both were to run.
 func wentOn(segs []Segment, idx, failures []int) (failed, allowed int) {
 	failed, allowed = failures[0], -1
 	next := failures[1:]
+	judged := false
 	for n := failed + 1; n < len(idx); n++ {
 		s := &segs[idx[n]]
 		if s.Post {
@@ -491,16 +497,18 @@ func wentOn(segs []Segment, idx, failures []int) (failed, allowed int) {
 		}
 		title := strings.TrimPrefix(s.Step, "Run ")
 		switch {
+		case fails && verdict.MatchString(title):
+			judged = true
 		case preparing.MatchString(title) && !reporting.MatchString(title):
 			allowed = max(allowed, n-1)
 			if fails {
 				failed = n
 			}
-		case fails && !verdict.MatchString(title) && (allowed >= failed || s.ExitCode != 0 && working.MatchString(title) && !reporting.MatchString(title)):
+		case fails && (allowed >= failed || s.ExitCode != 0 && working.MatchString(title) && !reporting.MatchString(title)):
 			failed = n
 		}
 	}
-	if allowed >= failed && segs[idx[len(idx)-1]].Post {
+	if allowed >= failed && !judged && segs[idx[len(idx)-1]].Post {
 		return len(idx), len(idx)
 	}
 	return failed, allowed

@@ -195,7 +195,7 @@ func FuzzMask(f *testing.F) {
 		`token="x y z" secret: 'abcdefghijklmnop1' --password x`,
 		"AKIA0123456789AB, curl -u a:b ://@ password==''",
 		strings.Repeat("p", 990) + " password=abcdefgh",
-		"Bearer Bearer abcdefghijk1 Bearer",
+		"Bearer basic Bearer abcdefghijk1 Bearer",
 	} {
 		f.Add(s)
 	}
