@@ -41,7 +41,16 @@ func plainFrameOf(text string) []string {
 
 // pytestFrameOf reads a frame of pytest's report.
 func pytestFrameOf(text string) []string {
-	if text == "" || text[0] == ' ' || !strings.Contains(text, ":") || !strings.Contains(text, ".py") && text[0] != '<' {
+	if text == "" || text[0] == ' ' {
+		return nil
+	}
+	// Most lines have no place, and the pattern is dear: file, colon, digit.
+	_, rest, ok := strings.Cut(text, ".py")
+	if text[0] == '<' {
+		_, rest, ok = strings.Cut(text, ">")
+	}
+	rest = strings.TrimLeft(rest, "xi")
+	if !ok || len(rest) < 2 || rest[0] != ':' || rest[1] < '0' || rest[1] > '9' {
 		return nil
 	}
 	return pytestFrame.FindStringSubmatch(text)
