@@ -115,6 +115,12 @@ accuracy: ## Measure diagnoses and plans on real data (DATA=folder)
 calibrate: ## Fit the confidence of findings on the labelled logs of DATA and of test/accuracy/corpus/held
 	go run ./test/accuracy -data $(DATA) -calibrate functions/detect/rules/confidence.json
 
+.PHONY: bench-diagnose
+bench-diagnose: ## Measure diagnoses beside ripgrep and grep with the same patterns over the logs of DATA
+	@mkdir -p $(BIN)
+	go build -trimpath -o $(BIN)/bench ./test/bench
+	$(BIN)/bench -data $(DATA)
+
 .PHONY: bench
 bench: ## Run the benchmarks, each beside its baseline
 	go test -run '^$$' -bench . -benchmem ./functions/webhook ./functions/detect/... ./shared/store ./test/e2e
