@@ -15,7 +15,8 @@ const masked = "***"
 
 // secret is one shape of credential that must not leave the bot.
 type secret struct {
-	// words are in lower case; a text without any of them isn't looked at.
+	// words are in lower case; a text without any of them isn't looked at. Without
+	// words, it is a text in which something is assigned to a credential's name.
 	words []string
 	// shape matches the credential, or more than it: then the first of its groups
 	// that took part is what is replaced.
@@ -70,13 +71,12 @@ var secrets = []secret{
 	{words: []string{"api.telegram.org/bot"}, shape: re(`(?i)api\.telegram\.org/bot([^\s/'"<>]+)`)},
 	{words: []string{"://"}, shape: re(`[A-Za-z][A-Za-z0-9+.-]*://([^\s/?#'"<>]+)@`), loose: true},
 	{words: []string{"@tcp(", "@unix("}, shape: re(`\b\w+:([^\s@'"]+)@(?:tcp|unix)\(`)},
-	{words: []string{"sig", "x-amz", "x-goog", "token", "key", "password", "secret", "auth", "code="},
+	{words: []string{"sig=", "signature=", "credential=", "token=", "key=", "keyid=", "password=", "secret=", "auth=", "code="},
 		shape: re(`(?i)[?&](?:sig|signature|x-(?:amz|goog)-(?:signature|credential|security-token)|awsaccesskeyid|access_token|refresh_token|id_token|token|key|api_?key|password|client_secret|secret|auth|code)=([^\s&'"<>]+)`)},
 	// Headers.
 	{words: []string{"authorization"}, shape: re(`(?i)\bauthorization['"]?\s*[:=]\s*['"]?((?:(?:bearer|basic|token|negotiate|bot|digest|apikey)\s+)?[^\s'",;]+)`)},
 	{words: []string{"bearer", "basic"}, shape: re(`(?i)\b(?:bearer|basic)\s+([A-Za-z0-9+/_.=~-]{12,})`), loose: true},
-	{words: []string{"-token", "-key", "cookie"},
-		shape: re(`(?i)\b(?:x-[\w-]*token|x-[\w-]*key|(?:private|job|deploy)-token|ocp-apim-subscription-key|(?:set-)?cookie)['"]?\s*:\s*['"]?([^\s'",]{6,})`), loose: true},
+	{shape: re(`(?i)\b(?:x-[\w-]*token|x-[\w-]*key|(?:private|job|deploy)-token|ocp-apim-subscription-key|(?:set-)?cookie)['"]?\s*:\s*['"]?([^\s'",]{6,})`), loose: true},
 	// The runner's own command that names a secret.
 	{words: []string{"::add-mask::"}, shape: re(`::add-mask::(.+)`)},
 	// Command lines.
@@ -86,19 +86,14 @@ var secrets = []secret{
 	{words: []string{"redis-cli"}, shape: re(`\bredis-cli\b[^\n|;]{0,200}?\s-a\s+['"]?([^\s'"-][^\s'"]+)`), loose: true},
 	{words: []string{"password"}, shape: re(`(?i)\b(?:login|account|user)\s+\S+\s+password\s+(\S+)`), loose: true},
 	// Assignments in code, shells, YAML and JSON.
-	{words: []string{"pass"}, shape: re(`(?i)\b[\w.-]*` + passwordName + closing + `(?:={1,3}|:=?|=>)\s*\\?(?:"([^"]+)|'([^']+)|([^\s'",;&){}]{3,}))`), loose: true},
+	{shape: re(`(?i)` + passwordName + closing + `(?:={1,3}|:=?|=>)\s*\\?(?:"([^"]+)|'([^']+)|([^\s'",;&){}]{3,}))`), loose: true},
 	{words: []string{"pwd="}, shape: re(`(?i);\s*pwd=([^\s;'"]+)`)},
-	{words: []string{"secret", "token", "key", "credential", "connection", "_auth"},
-		shape: re(`(?i)\b[\w.-]*` + secretName + closing + `=\s*\\?(?:"([^"]{6,})|'([^']{6,})|([^\s'",;&)]{6,}))`), loose: true},
-	{words: []string{"secret", "token", "key", "credential"},
-		shape: re(`(?i)\b[\w.-]*(?:secret|token|key|credentials?)` + closing + `={2,3}\s*(?:"([^"]{6,})|'([^']{6,}))`), loose: true},
-	{words: []string{"token", "secret", "_pass=", "key", "credentials"},
-		shape: re(`\b[A-Z0-9_]*(?:_PASS|TOKEN|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS)=['"]?([^\s'",;&)=][^\s'",;&)]{2,})`), loose: true},
-	{words: []string{"key", "secret"},
-		shape: re(`(?i)\b[\w.-]*(?:client[_-]?secret|api[_-]?key|access[_-]?key|secret[_-]?(?:access[_-]?)?key|private[_-]?key(?:[_-]id)?|account[_-]?key)` + closing + `:\s*\\?(?:"([^"]{8,})|'([^']{8,})|([^\s'",;&){}]{8,}))`), loose: true},
+	{shape: re(`(?i)` + secretName + closing + `=\s*\\?(?:"([^"]{6,})|'([^']{6,})|([^\s'",;&)]{6,}))`), loose: true},
+	{shape: re(`(?i)(?:secret|api[_-]?key|access[_-]?key|private[_-]?key|[_-]token)` + closing + `={2,3}\s*(?:"([^"]{6,})|'([^']{6,}))`), loose: true},
+	{shape: re(`(?:_PASS|TOKEN|SECRET|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIALS)=['"]?([^\s'",;&)=][^\s'",;&)]{2,})`), loose: true},
+	{shape: re(`(?i)(?:client[_-]?secret|api[_-]?key|access[_-]?key|secret[_-]?(?:access[_-]?)?key|private[_-]?key(?:[_-]id)?|account[_-]?key)` + closing + `:\s*\\?(?:"([^"]{8,})|'([^']{8,})|([^\s'",;&){}]{8,}))`), loose: true},
 	{words: []string{"secret access key"}, shape: re(`(?i)secret access key[^:=]{0,20}[:=]\s*(\S{16,})`)},
-	{words: []string{"token", "secret", "credential", "auth"},
-		shape: re(`(?i)\b[\w.-]*(?:token|secret|credentials?|\bauth)` + closing + `:\s*\\?['"]?([A-Za-z0-9_.+/=~-]{16,})`), loose: true},
+	{shape: re(`(?i)(?:token|secret|credentials?|\bauth)` + closing + `:\s*\\?['"]?([A-Za-z0-9_.+/=~-]{16,})`), loose: true},
 	{words: []string{`"auth"`}, shape: re(`"auth"\s*:\s*"([^"]+)`)},
 	{words: []string{`"key"`}, shape: re(`"key"\s*:\s*"([0-9a-f]{32})"`)},
 	// A key of 40 hexadecimal digits looks like a commit; what stands before tells.
@@ -143,9 +138,31 @@ func harmless(context, value string) bool {
 // looseColon ends the context of names that also stand before words.
 var looseColon = re(`(?:token|secret|credentials?|auth)\\?['"]?\s*:\s*\\?['"]?$`)
 
-// mask replaces the credentials of one shape; lower is text in lower case.
-func (s *secret) mask(text, lower string) string {
-	found := false
+// names end the names of credentials.
+var names = []string{"password", "passwd", "passphrase", "pass-phrase", "pass_phrase", "_pass", "secret", "token", "key", "key_id", "key-id", "keyid", "credential", "credentials", "auth", "string", "cookie"}
+
+// assigns tells whether a text in lower case has a name of a credential before a
+// colon or equals sign: the regular expressions for that are slow, and most texts
+// don't need them.
+func assigns(lower string) bool {
+	for i := range len(lower) {
+		if c := lower[i]; c != '=' && c != ':' {
+			continue
+		}
+		before := strings.TrimRight(lower[:i], " '\"\\")
+		for _, n := range names {
+			if strings.HasSuffix(before, n) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// mask replaces the credentials of one shape; lower is text in lower case, and
+// assigned what assigns says of it.
+func (s *secret) mask(text, lower string, assigned bool) string {
+	found := len(s.words) == 0 && assigned
 	for _, w := range s.words {
 		if found = strings.Contains(lower, w); found {
 			break
@@ -187,14 +204,15 @@ const maxRounds = 4
 // without width), and makes it one line of valid UTF-8 of at most MaxText bytes.
 // Masking twice gives the same as masking once.
 func Mask(text string) string {
-	if len(text) > 4*MaxText {
-		text = text[:4*MaxText]
+	if len(text) > 2*MaxText {
+		text = text[:2*MaxText]
 	}
 	text = visible(text)
 	for range maxRounds {
 		before, lower := text, strings.ToLower(text)
+		assigned := assigns(lower)
 		for i := range secrets {
-			text = secrets[i].mask(text, lower)
+			text = secrets[i].mask(text, lower, assigned)
 		}
 		text = cutText(strings.TrimSpace(text), MaxText)
 		if text == before {
