@@ -81,9 +81,9 @@ var secrets = []secret{
 	{words: []string{"::add-mask::"}, shape: re(`::add-mask::(.+)`)},
 	// Command lines.
 	{words: []string{"--"}, shape: re(`(?i)(?:^|[\s'"])--[\w-]*(?:` + passwordName + `|token|secret|api-?key|access-?key|secret-?key|auth-?key)(?:=|\s+)['"]?([^\s'"-][^\s'"]{3,})`), loose: true},
-	{words: []string{" -p"}, shape: re(`\b(?:(?:docker|podman|buildah|skopeo|oras|crane auth|helm registry|az acr) login|sshpass|twine upload|mysql\w*|mongo\w*)\b[^\n|;&]{0,200}?\s-p\s?['"]?([^\s'"-][^\s'"]{2,})`), loose: true},
-	{words: []string{"curl"}, shape: re(`\bcurl\b[^\n|;]{0,300}?\s(?:-u|--user)[ =]?['"]?[^\s:'"]*:([^\s'"]+)`), loose: true},
-	{words: []string{"redis-cli"}, shape: re(`\bredis-cli\b[^\n|;]{0,200}?\s-a\s+['"]?([^\s'"-][^\s'"]+)`), loose: true},
+	{words: []string{" -p"}, shape: re(`\b(?:(?:docker|podman|buildah|skopeo|oras|crane auth|helm registry|az acr) login|sshpass|twine upload|mysql\w*|mongo\w*)\b[^\n|;&]*?\s-p\s?['"]?([^\s'"-][^\s'"]{2,})`), loose: true},
+	{words: []string{"curl"}, shape: re(`\bcurl\b[^\n|;]*?\s(?:-u|--user)[ =]?['"]?[^\s:'"]*:([^\s'"]+)`), loose: true},
+	{words: []string{"redis-cli"}, shape: re(`\bredis-cli\b[^\n|;]*?\s-a\s+['"]?([^\s'"-][^\s'"]+)`), loose: true},
 	{words: []string{"password"}, shape: re(`(?i)\b(?:login|account|user)\s+\S+\s+password\s+(\S+)`), loose: true},
 	// Assignments in code, shells, YAML and JSON.
 	{shape: re(`(?i)` + passwordName + closing + `(?:={1,3}|:=?|=>)\s*\\?(?:"([^"]+)|'([^']+)|([^\s'",;&){}]{3,}))`), loose: true},
