@@ -24,6 +24,7 @@ func missingSystemLibrary() *Rule {
 			`Library not loaded: (?P<library>\S+)`,
 			`Error: (?P<library>pg_config|mysql_config|gdal-config|llvm-config) executable not found`,
 			`No package '(?P<library>[\w.+-]+)' found$`,
+			`Command 'pkg-config --exists (?P<library>[\w.+-]+)' returned non-zero exit status`,
 			`^Package '(?P<library>[\w.+-]+)', required by '[^']+', not found`,
 			`^ +Could NOT find (?P<library>\w+) \(missing: `,
 			exc+`OSError: (?P<library>sndfile|cairo|magic) library not found`,
