@@ -55,7 +55,7 @@ func diagnoseFile(ctx context.Context, path string, size int64) (lines int, err 
 	if err != nil {
 		return 0, err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	return diagnose(ctx, io.LimitReader(&endless{f}, size), size)
 }
 

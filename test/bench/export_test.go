@@ -110,7 +110,7 @@ func TestExportKeepsTheMeaning(t *testing.T) {
 				if err := os.WriteFile(list, []byte(strings.Join(exported, "\n")+"\n"), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				cmd := exec.CommandContext(t.Context(), program.args[0], append(program.args[1:len(program.args):len(program.args)], list, input)...) //nolint:gosec // the programs named above
+				cmd := exec.CommandContext(t.Context(), program.args[0], append(program.args[1:len(program.args):len(program.args)], list, input)...)
 				cmd.Env = append(os.Environ(), "LC_ALL=C")
 				out, err := cmd.Output()
 				var exit *exec.ExitError

@@ -80,13 +80,13 @@ func bench(ctx context.Context, o options, progress io.Writer) (Report, error) {
 	}
 	files, err := filepath.Glob(filepath.Join(o.data, "logs", "*"))
 	if err != nil || len(files) == 0 {
-		return Report{}, fmt.Errorf("find logs in %s: none (%v)", filepath.Join(o.data, "logs"), err)
+		return Report{}, fmt.Errorf("find logs in %s: there are none", filepath.Join(o.data, "logs"))
 	}
 	dir, err := os.MkdirTemp("", "bench-diagnose-")
 	if err != nil {
 		return Report{}, err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // what is left is in the system's temporary folder
+	defer os.RemoveAll(dir)
 	in, err := prepare(dir, files, o)
 	if err != nil {
 		return Report{}, err
@@ -95,7 +95,7 @@ func bench(ctx context.Context, o options, progress io.Writer) (Report, error) {
 		CPU: processor(), Patterns: in.patterns, Keywords: in.keywords, Logs: len(files),
 		Bytes: in.bytes, Lines: in.lines, Rounds: o.rounds,
 	}
-	runs, err := in.runs(o)
+	runs, err := in.runs()
 	if err != nil {
 		return Report{}, err
 	}

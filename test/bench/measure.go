@@ -164,7 +164,7 @@ const (
 )
 
 // runs lists what is measured, in the order of each round.
-func (in *inputs) runs(o options) ([]run, error) {
+func (in *inputs) runs() ([]run, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err

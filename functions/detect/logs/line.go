@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bytes"
+	"encoding/binary"
 	"time"
 )
 
@@ -112,31 +113,51 @@ func clean(b []byte) []byte {
 	}
 	out := b[:i]
 	for i < len(b) {
-		c := b[i]
-		switch {
-		case c == 0x1b:
+		if b[i] == 0x1b {
 			i += escapeLen(b[i:])
-		case c == '\t':
-			out = append(out, c)
-			i++
-		case c < 0x20 || c == 0x7f:
-			i++
-		default:
-			out = append(out, c)
+		} else {
 			i++
 		}
+		n := firstControl(b[i:])
+		if n < 0 {
+			n = len(b) - i
+		}
+		out = append(out, b[i:i+n]...)
+		i += n
 	}
 	return out
 }
 
+// firstControl returns where the first control character other than a tab
+// stands, -1 where there is none.
 func firstControl(b []byte) int {
-	for i, c := range b {
-		if c < 0x20 && c != '\t' || c == 0x7f {
+	const (
+		each = 0x0101010101010101
+		high = 0x80 * each
+	)
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		// The high bits of the bytes that are below 0x20 or 0x7f, and perhaps of
+		// those behind the first such byte.
+		v := binary.LittleEndian.Uint64(b[i:])
+		if ((v-0x20*each)|((v^0x7f*each)-each))&^v&high == 0 {
+			continue
+		}
+		for j, c := range b[i : i+8] {
+			if control(c) {
+				return i + j
+			}
+		}
+	}
+	for ; i < len(b); i++ {
+		if control(b[i]) {
 			return i
 		}
 	}
 	return -1
 }
+
+func control(c byte) bool { return c < 0x20 && c != '\t' || c == 0x7f }
 
 // escapeLen is the length of the escape sequence that b begins with: CSI, OSC
 // and the other string sequences up to their terminator, else two bytes.
@@ -172,36 +193,36 @@ func escapeLen(b []byte) int {
 	}
 }
 
+// minuteLen is the length of a timestamp up to its seconds.
+const minuteLen = len("2026-01-02T03:04:")
+
 // stampLen is the length of the runner's timestamp and the blank behind it at
 // the start of b ("2026-01-02T03:04:05.1234567Z "), or 0.
 func stampLen(b []byte) int {
-	if len(b) < 20 || b[4] != '-' || b[7] != '-' || b[10] != 'T' || b[13] != ':' || b[16] != ':' {
+	if !minuteAt(b) {
 		return 0
 	}
-	for _, i := range [...]int{0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18} {
-		if b[i]-'0' > 9 {
-			return 0
-		}
-	}
-	i := 19
-	if b[i] == '.' {
-		i++
-		for i < len(b) && i < 32 && b[i]-'0' <= 9 {
-			i++
-		}
-	}
-	if i >= len(b) || b[i] != 'Z' {
+	n, _ := secondsAt(b[minuteLen:])
+	if n == 0 {
 		return 0
 	}
-	i++
-	if i < len(b) && b[i] == ' ' {
-		i++
-	}
-	return i
+	return minuteLen + n
 }
 
-// parseStamp reads the timestamp that stampLen found.
-func parseStamp(b []byte) time.Time {
+func minuteAt(b []byte) bool {
+	if len(b) < minuteLen || b[4] != '-' || b[7] != '-' || b[10] != 'T' || b[13] != ':' || b[16] != ':' {
+		return false
+	}
+	for _, i := range [...]int{0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15} {
+		if b[i]-'0' > 9 {
+			return false
+		}
+	}
+	return true
+}
+
+// parseMinute reads what minuteAt found.
+func parseMinute(b []byte) time.Time {
 	num := func(from, to int) int {
 		n := 0
 		for _, c := range b[from:to] {
@@ -209,12 +230,30 @@ func parseStamp(b []byte) time.Time {
 		}
 		return n
 	}
-	nano, scale := 0, 100_000_000
-	if b[19] == '.' {
-		for i := 20; i < len(b) && b[i] >= '0' && b[i] <= '9' && scale > 0; i++ {
-			nano += int(b[i]-'0') * scale
+	return time.Date(num(0, 4), time.Month(num(5, 7)), num(8, 10), num(11, 13), num(14, 16), 0, 0, time.UTC)
+}
+
+// secondsAt reads the rest of a timestamp ("05.1234567Z ") and tells its length
+// with the blank behind it, 0 where b doesn't begin with one.
+func secondsAt(b []byte) (n int, since time.Duration) {
+	if len(b) < 3 || b[0]-'0' > 9 || b[1]-'0' > 9 {
+		return 0, 0
+	}
+	since = time.Duration(int(b[0]-'0')*10+int(b[1]-'0')) * time.Second
+	i := 2
+	if b[i] == '.' {
+		i++
+		for scale := 100 * time.Millisecond; i < len(b) && i < 15 && b[i]-'0' <= 9; i++ {
+			since += time.Duration(b[i]-'0') * scale
 			scale /= 10
 		}
 	}
-	return time.Date(num(0, 4), time.Month(num(5, 7)), num(8, 10), num(11, 13), num(14, 16), num(17, 19), nano, time.UTC)
+	if i >= len(b) || b[i] != 'Z' {
+		return 0, 0
+	}
+	i++
+	if i < len(b) && b[i] == ' ' {
+		i++
+	}
+	return i, since
 }

@@ -52,9 +52,9 @@ type Reader struct {
 	truncated bool
 	cutLines  int
 
-	stamp     [40]byte // the last timestamp's bytes
-	stampUsed int
-	time      time.Time
+	minute [minuteLen]byte // the last timestamp's, as it stood there
+	start  time.Time       // of that minute
+	time   time.Time
 
 	track tracker
 }
@@ -256,12 +256,13 @@ func (r *Reader) line(raw []byte, number int, first bool, cut int) Line {
 	var job, step []byte
 	if first {
 		text = bytes.TrimPrefix(text, byteOrderMark)
-		job, step, text = splitColumns(text)
-		text = bytes.TrimPrefix(text, byteOrderMark)
-		if n := stampLen(text); n > 0 {
-			r.setTime(text[:n])
-			text = text[n:]
+		n := r.stamp(text)
+		if n == 0 {
+			job, step, text = splitColumns(text)
+			text = bytes.TrimPrefix(text, byteOrderMark)
+			n = r.stamp(text)
 		}
+		text = text[n:]
 	}
 	text = clean(text)
 	marker, level, text := splitMarker(text)
@@ -271,20 +272,29 @@ func (r *Reader) line(raw []byte, number int, first bool, cut int) Line {
 	return line
 }
 
-func (r *Reader) setTime(stamp []byte) {
-	if r.stampUsed == len(stamp) && bytes.Equal(stamp, r.stamp[:r.stampUsed]) {
-		return
+// stamp reads the timestamp at the start of b and returns its length, 0 where
+// there is none. Most lines are of the same minute as the one before.
+func (r *Reader) stamp(b []byte) int {
+	known := !r.start.IsZero() && len(b) > minuteLen && string(b[:minuteLen]) == string(r.minute[:])
+	if !known && !minuteAt(b) {
+		return 0
 	}
-	r.time = parseStamp(stamp)
-	r.stampUsed = copy(r.stamp[:], stamp)
+	n, since := secondsAt(b[minuteLen:])
+	if n == 0 {
+		return 0
+	}
+	if !known {
+		copy(r.minute[:], b)
+		r.start = parseMinute(b)
+	}
+	r.time = r.start.Add(since)
+	return minuteLen + n
 }
 
-// splitColumns cuts the job and step columns of `gh run view --log` off: they
-// are recognised by the timestamp behind the second tab.
+// splitColumns cuts the job and step columns of `gh run view --log` off a line
+// that doesn't begin with a timestamp: they are recognised by the one behind the
+// second tab.
 func splitColumns(b []byte) (job, step, text []byte) {
-	if len(b) > 0 && b[0] >= '0' && b[0] <= '9' && stampLen(b) > 0 {
-		return nil, nil, b
-	}
 	head := b
 	if len(head) > 1024 {
 		head = head[:1024]

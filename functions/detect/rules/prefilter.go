@@ -65,7 +65,7 @@ func newPrefilter(words [][]string) *prefilter {
 	}
 	p.first = append(p.first, uint32(len(p.keywords))) //nolint:gosec // a few thousand
 	for i, w := range p.table {
-		p.before[i] = uint32(set) //nolint:gosec // a few thousand
+		p.before[i] = uint32(set)
 		set += bits.OnesCount64(w)
 	}
 	return p
