@@ -41,6 +41,7 @@ type GitHub interface {
 	// ErrGone once it has expired.
 	JobLog(ctx context.Context, repo domain.Repo, jobID int64) (io.ReadCloser, error)
 	File(ctx context.Context, repo domain.Repo, ref, path string, maxBytes int64) ([]byte, error)
+	Past
 }
 
 // Store is what detect reads of the stored state.
@@ -213,6 +214,8 @@ type sighting struct {
 	branch   string
 	legs     []leg
 	problems []string
+	// changes are what changed before failures that are new, by their fingerprints.
+	changes map[string]*domain.Change
 }
 
 func (s *sighting) problem(format string, args ...any) {
@@ -238,7 +241,7 @@ func (s *sighting) diagnose(ctx context.Context, jobs []domain.Job) (again time.
 				s.legs = append(s.legs, l)
 				continue
 			}
-			d, err := s.readLog(ctx, j)
+			d, err := s.readLog(ctx, j, nil)
 			switch {
 			case err == nil:
 				l.diagnosis = &d
@@ -268,13 +271,14 @@ func (s *sighting) endOf(j domain.Job) time.Time {
 	return s.run.UpdatedAt
 }
 
-func (s *sighting) readLog(ctx context.Context, j domain.Job) (domain.Diagnosis, error) {
+// readLog diagnoses the log of a job; green may be nil.
+func (s *sighting) readLog(ctx context.Context, j domain.Job, green Baseline) (domain.Diagnosis, error) {
 	body, err := s.f.GitHub.JobLog(ctx, s.repo, j.ID)
 	if err != nil {
 		return domain.Diagnosis{}, fmt.Errorf("download the log: %w", err)
 	}
 	defer body.Close()
-	d, _, err := Diagnose(ctx, Input{Log: body, Name: j.Name, Job: &j, Workflow: s.run.WorkflowPath})
+	d, _, err := Diagnose(ctx, Input{Log: body, Name: j.Name, Job: &j, Workflow: s.run.WorkflowPath, Baseline: green})
 	if err != nil {
 		return domain.Diagnosis{}, fmt.Errorf("read the log: %w", err)
 	}
@@ -323,17 +327,30 @@ func (s *sighting) groups() []group {
 
 // outcome is what the attempt changes in the stored state.
 func (s *sighting) outcome(ctx context.Context) (domain.Outcome, error) {
-	out := domain.Outcome{
-		Reports: []domain.RunReport{{Repo: s.repo, Run: s.run, Legs: s.legReports(), Problems: s.problems}},
-		Counts:  []domain.Count{{Name: "bot_runs_total", Labels: map[string]string{"conclusion": string(s.run.Conclusion)}, Add: 1}},
-	}
 	parent, own, err := s.ownRepair(ctx)
 	if err != nil {
 		return domain.Outcome{}, err
 	}
-	for _, g := range s.groups() {
-		if err := s.addIncident(ctx, &out, g, parent, own); err != nil {
+	branch := s.branch
+	if own {
+		branch = parent.BaseBranch
+	}
+	// What fails on a branch of our prefix that we didn't make is nobody's incident.
+	opens := !own || parent.ID != ""
+	if opens {
+		if err := s.lookBack(ctx, branch); err != nil {
 			return domain.Outcome{}, err
+		}
+	}
+	out := domain.Outcome{
+		Reports: []domain.RunReport{{Repo: s.repo, Run: s.run, Legs: s.legReports(), Problems: s.problems}},
+		Counts:  []domain.Count{{Name: "bot_runs_total", Labels: map[string]string{"conclusion": string(s.run.Conclusion)}, Add: 1}},
+	}
+	if opens {
+		for _, g := range s.groups() {
+			if err := s.addIncident(ctx, &out, g, branch, parent, own); err != nil {
+				return domain.Outcome{}, err
+			}
 		}
 	}
 	if !own {
@@ -385,14 +402,7 @@ func (s *sighting) ownRepair(ctx context.Context) (r domain.Repair, own bool, er
 	return r, true, nil
 }
 
-func (s *sighting) addIncident(ctx context.Context, out *domain.Outcome, g group, parent domain.Repair, own bool) error {
-	branch := s.branch
-	if own {
-		if parent.ID == "" {
-			return nil // a branch of our prefix that we didn't make
-		}
-		branch = parent.BaseBranch
-	}
+func (s *sighting) addIncident(ctx context.Context, out *domain.Outcome, g group, branch string, parent domain.Repair, own bool) error {
 	inc, standing, err := s.f.Store.StandingIncident(ctx, s.repo.ID, branch, s.run.WorkflowPath, g.fingerprint)
 	if err != nil {
 		return fmt.Errorf("look up the incident: %w", err)
@@ -408,6 +418,7 @@ func (s *sighting) addIncident(ctx context.Context, out *domain.Outcome, g group
 		inc = domain.Incident{
 			ID: domain.IncidentID(s.repo.ID, branch, s.run.WorkflowPath, g.fingerprint, s.run.ID), State: domain.IncidentOpen,
 			Branch: branch, WorkflowPath: s.run.WorkflowPath, Fingerprint: g.fingerprint, Occurrences: 1, OpenedAt: s.f.Now(),
+			Change: s.changes[g.fingerprint],
 		}
 		if own {
 			inc.ParentID, inc.RepairID = parent.IncidentID, parent.ID

@@ -29,6 +29,7 @@ type fakeGitHub struct {
 	file    string
 	fileErr error
 	read    []int64
+	fakePast
 }
 
 func (f *fakeGitHub) Repo(context.Context, int64, int64) (domain.Repo, error) {
@@ -39,7 +40,10 @@ func (f *fakeGitHub) Run(context.Context, domain.Repo, int64, int) (domain.Run, 
 	return f.run, f.runErr
 }
 
-func (f *fakeGitHub) Jobs(context.Context, domain.Repo, int64, int) ([]domain.Job, error) {
+func (f *fakeGitHub) Jobs(_ context.Context, _ domain.Repo, run int64, _ int) ([]domain.Job, error) {
+	if jobs, ok := f.greenJobs[run]; ok {
+		return jobs, nil
+	}
 	return f.jobs, nil
 }
 
@@ -123,6 +127,12 @@ func failed() *fakeGitHub {
 
 func do(t *testing.T, gh *fakeGitHub, st *fakeStore) (domain.Outcome, error) {
 	t.Helper()
+	return doAttempt(t, gh, st, 1)
+}
+
+// doAttempt handles the event and does the work that was begun so often.
+func doAttempt(t *testing.T, gh *fakeGitHub, st *fakeStore, attempts int) (domain.Outcome, error) {
+	t.Helper()
 	f := New(Deps{GitHub: gh, Store: st, Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler), LogLag: 15 * time.Minute, LogRetry: 30 * time.Second})
 	env, err := events.NewGitHub(events.Cause{Time: now}, events.GitHub{
 		DeliveryID: "d", Event: "workflow_run", Action: "completed", InstallationID: 1, RepoID: 2, RunID: gh.run.ID, RunAttempt: gh.run.Attempt,
@@ -138,7 +148,7 @@ func do(t *testing.T, gh *fakeGitHub, st *fakeStore) (domain.Outcome, error) {
 	if err != nil || len(out.Later) != 1 {
 		t.Fatalf("Handle: %+v, %v", out, err)
 	}
-	out.Later[0].CreatedAt = now
+	out.Later[0].CreatedAt, out.Later[0].Attempts = now, attempts
 	return f.Work(t.Context(), out.Later[0])
 }
 

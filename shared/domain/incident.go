@@ -35,6 +35,9 @@ type Incident struct {
 	Finding   Finding   `json:"finding"`
 	Secondary []Finding `json:"secondary,omitempty"`
 	Problems  []string  `json:"problems,omitempty"`
+	// Change is what happened since the last green run, looked up when the incident
+	// was opened; nil where that wasn't known.
+	Change *Change `json:"change,omitempty"`
 
 	Run Run `json:"run"` // the latest run that showed it
 	Job Job `json:"job"` // the job of the primary finding, without its steps

@@ -46,11 +46,15 @@ func (s *Server) commitJSON(r *repository, c commit) obj {
 
 func (s *Server) changeJSON(r *repository, at string) func(change) obj {
 	return func(f change) obj {
-		return obj{
+		o := obj{
 			"sha": f.SHA, "filename": f.Path, "status": f.Status, "additions": f.Additions, "deletions": f.Deletions, "changes": f.Additions + f.Deletions,
 			"blob_url": s.web("/%s/blob/%s/%s", r.full(), at, escapePath(f.Path)), "raw_url": s.web("/%s/raw/%s/%s", r.full(), at, escapePath(f.Path)),
 			"contents_url": s.link("/repos/%s/contents/%s?ref=%s", r.full(), escapePath(f.Path), at),
 		}
+		if f.Patch != "" {
+			o["patch"] = f.Patch
+		}
+		return o
 	}
 }
 

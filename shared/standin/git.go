@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	udiff "github.com/aymanbagabas/go-udiff"
 )
 
 // Modes of tree entries, as git writes them.
@@ -365,6 +367,7 @@ type change struct {
 	Path, Status         string // added, removed or modified
 	SHA                  string // of the new blob, or of the removed one
 	Additions, Deletions int    // lines
+	Patch                string // unified, without the file's header; "" for binary and large files
 }
 
 // diff lists the files that differ between two trees, by path.
@@ -386,10 +389,24 @@ func (o objects) diff(from, to string) []change {
 		before, _ := o.get("blob", was.SHA)
 		after, _ := o.get("blob", is.SHA)
 		c.Additions, c.Deletions = countLines(before, after)
+		c.Patch = patch(before, after)
 		out = append(out, c)
 	}
 	slices.SortFunc(out, func(x, y change) int { return cmp.Compare(x.Path, y.Path) })
 	return out
+}
+
+// maxPatched is how many bytes two versions of a file may have for a patch.
+const maxPatched = 1 << 20
+
+// patch is the diff of a file's content as GitHub shows it: hunks with three lines
+// of context, and none for what is no text.
+func patch(before, after []byte) string {
+	if len(before)+len(after) > maxPatched || bytes.IndexByte(before, 0) >= 0 || bytes.IndexByte(after, 0) >= 0 {
+		return ""
+	}
+	_, hunks, _ := strings.Cut(udiff.Unified("a", "b", string(before), string(after)), "\n+++ b\n")
+	return strings.TrimSuffix(hunks, "\n")
 }
 
 // countLines counts the lines that a diff between two texts adds and deletes.

@@ -164,6 +164,51 @@ func TestCountLines(t *testing.T) {
 	}
 }
 
+// TestPatch has git apply what is shown of a change.
+func TestPatch(t *testing.T) {
+	t.Parallel()
+	const long = "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n13\n14\n15\n16\n"
+	for name, c := range map[string]struct{ before, after string }{
+		"changed":            {long, strings.Replace(long, "8\n", "eight\n", 1)},
+		"two hunks":          {long, strings.Replace(strings.Replace(long, "2\n", "", 1), "15\n", "15\n15 b\n", 1)},
+		"no newline before":  {"a\nb", "a\nb\n"},
+		"no newline after":   {"a\nb\n", "a\nb"},
+		"like a file header": {"a\n", "a\n++ b\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			for file, text := range map[string]string{"f": c.before, "patch": "--- a/f\n+++ b/f\n" + patch([]byte(c.before), []byte(c.after)) + "\n"} {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			git(t, dir, "apply", "patch")
+			if got, err := os.ReadFile(filepath.Join(dir, "f")); err != nil || string(got) != c.after {
+				t.Errorf("git makes it %q, %v", got, err)
+			}
+		})
+	}
+	for name, after := range map[string]string{"binary": "a\x00b", "huge": strings.Repeat("x\n", maxPatched/2), "the same": "a\n"} {
+		if got := patch([]byte("a\n"), []byte(after)); got != "" {
+			t.Errorf("%s: %.60q", name, got)
+		}
+	}
+}
+
+func TestCreatedWithin(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 5, 12, 0, 0, 5e8, time.UTC)
+	for filter, want := range map[string]bool{
+		"": true, "<=2026-11-05T12:00:00Z": true, "<2026-11-05T12:00:00Z": false, ">=2026-11-05T12:00:00Z": true, ">2026-11-05T12:00:00Z": false,
+		"<2026-11-05T13:00:00%2B01:00": true, "<2026-11-06": true, ">2026-11-06": false, "<2026-11-05T11:59:59Z": false,
+	} {
+		if got := createdWithin(filter, at); got != want {
+			t.Errorf("%q: %v", filter, got)
+		}
+	}
+}
+
 // FuzzTree reads arbitrary bytes as a tree; what can be read is written the same.
 func FuzzTree(f *testing.F) {
 	f.Add([]byte("100644 a\x00" + strings.Repeat("x", 20)))
