@@ -67,30 +67,24 @@ func cell(s string) string {
 
 func rulesPage() string {
 	var b strings.Builder
-	b.WriteString("# Rules\n\nWhat the bot can find in a log. A log that no rule matches is `unknown`. Facts in *italics* tell one failure of a category from another.\n\n")
+	b.WriteString("# Rules\n\nWhat the bot can find in a log. A log that no rule matches is `unknown`. What tells one failure of a category from another is in *italics*; *place* is the job and step, *text* the evidence with its numbers masked.\n\nHow one of them is chosen, and what its confidence means: [diagnosis](diagnosis.md). Rules of one's own: [own rules](own-rules.md).\n\n")
 	b.WriteString("| Rule | Category | Title | Remedy | Facts |\n|---|---|---|---|---|\n")
 	for _, r := range rules.All() {
 		var facts []string
-		for _, f := range factsOf(r) {
+		for _, f := range r.FactNames {
 			if slices.Contains(r.Keys, f) {
 				f = "*" + f + "*"
 			}
 			facts = append(facts, f)
 		}
+		for _, k := range r.Keys {
+			if name, ok := strings.CutPrefix(k, "@"); ok {
+				facts = append(facts, "*"+name+"*")
+			}
+		}
 		fmt.Fprintf(&b, "| `%s` | `%s` | %s | %s | %s |\n", r.ID, r.Category, cell(r.Title), r.Remedy, strings.Join(facts, ", "))
 	}
 	return b.String()
-}
-
-// factsOf lists the facts that a rule's patterns capture or its fingerprint uses.
-func factsOf(r *rules.Rule) []string {
-	names := slices.Clone(r.Keys)
-	for _, p := range r.Patterns {
-		names = append(names, p.SubexpNames()...)
-	}
-	names = slices.DeleteFunc(names, func(s string) bool { return s == "" })
-	slices.Sort(names)
-	return slices.Compact(names)
 }
 
 // sampleFacts are facts by which strategies of one category are told apart.
