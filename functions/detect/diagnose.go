@@ -77,6 +77,9 @@ type Explanation struct {
 	// FailedJob its job.
 	FailedJob  string `json:"failed_job,omitempty"`
 	FailedStep string `json:"failed_step,omitempty"`
+	// Green tells that the job is known to have passed: nothing in its log is a
+	// failure.
+	Green bool `json:"green,omitempty"`
 	// Lines is how many lines the log had; Truncated tells that it was longer
 	// than what was read, CutLines how many lines were cut.
 	Lines     int  `json:"lines"`
@@ -135,16 +138,17 @@ func Diagnose(ctx context.Context, in Input) (domain.Diagnosis, Explanation, err
 			matches[i].Familiar = in.Baseline.Seen(matches[i].Text)
 		}
 	}
-	verdicts := rules.Choose(matches, rules.Context{Segments: segments, Green: green(job, segments)})
+	passed := green(job, segments)
+	verdicts := rules.Choose(matches, rules.Context{Segments: segments, Green: passed})
 	if v, ok := timedOut(job, segments); ok && !explainsTimeOut(verdicts) {
 		verdicts = slices.Insert(demoted(verdicts), 0, v)
 	}
 
-	ex := Explanation{Lines: reader.Lines()}
+	ex := Explanation{Green: passed, Lines: reader.Lines()}
 	ex.Truncated, ex.CutLines = reader.Truncated()
 	failed := failedSegment(segments)
 	if failed != nil {
-		ex.FailedJob, ex.FailedStep = failed.Job, failed.Step
+		ex.FailedJob, ex.FailedStep = rules.Mask(failed.Job), rules.Mask(failed.Step)
 	}
 
 	var findings []domain.Finding
@@ -152,17 +156,18 @@ func Diagnose(ctx context.Context, in Input) (domain.Diagnosis, Explanation, err
 		findings = append(findings, unknown(job, failed))
 	}
 	seen := map[string]bool{}
-	for _, v := range verdicts {
+	for i, v := range verdicts {
+		if i >= maxConsidered {
+			break // masking thousands of them would take seconds
+		}
 		f := v.Finding()
 		s := segmentAt(segments, v.Segment)
-		f.Job, f.Step, f.StepNumber = s.Job, s.Step, s.StepNumber
+		f.Job, f.Step, f.StepNumber = rules.Mask(s.Job), rules.Mask(s.Step), s.StepNumber
 		f.Python = scanner.Python(s.Job)
-		if len(ex.Considered) < maxConsidered {
-			ex.Considered = append(ex.Considered, Considered{
-				Rule: f.Rule, Category: f.Category, Standing: v.Standing, Confidence: f.Confidence, Evidence: v.Evidence,
-				Job: f.Job, Step: f.Step, Line: f.Line, Text: f.Text, Count: v.Count, Why: v.Why,
-			})
-		}
+		ex.Considered = append(ex.Considered, Considered{
+			Rule: f.Rule, Category: f.Category, Standing: v.Standing, Confidence: f.Confidence, Evidence: v.Evidence,
+			Job: f.Job, Step: f.Step, Line: f.Line, Text: f.Text, Count: v.Count, Why: v.Why,
+		})
 		key := f.Fingerprint() + f.Job
 		if v.Standing != rules.Excluded && !seen[key] && len(findings) <= MaxSecondary {
 			seen[key] = true
@@ -186,7 +191,7 @@ func unknown(job domain.Job, failed *logs.Segment) domain.Finding {
 		Remedy: domain.RemedyHuman, Job: job.Name, Facts: map[string]string{},
 	}
 	if failed != nil {
-		f.Job, f.Step, f.StepNumber = failed.Job, failed.Step, failed.StepNumber
+		f.Job, f.Step, f.StepNumber = rules.Mask(failed.Job), rules.Mask(failed.Step), failed.StepNumber
 		f.Line = failed.Exit()
 		f.EndLine = f.Line
 		if failed.ExitCode != 0 {

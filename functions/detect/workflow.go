@@ -55,7 +55,7 @@ func lintWorkflow(path string, content []byte) (domain.Finding, bool) {
 		case "syntax-check", "expression", "job-needs", "workflow-call", "events", "id", "matrix":
 			return domain.Finding{
 				Category: "workflow-invalid", Rule: "workflow-invalid", Title: "The workflow file is invalid", Remedy: domain.RemedyFix,
-				Confidence: rules.Certain("workflow-invalid"), Workflow: path, Line: p.Line, EndLine: p.Line, Text: p.Message,
+				Confidence: rules.Certain("workflow-invalid"), Workflow: path, Line: p.Line, EndLine: p.Line, Text: rules.Mask(p.Message),
 				Facts: map[string]string{"file": path, "line": strconv.Itoa(p.Line)}, Keys: []string{"file"},
 			}, true
 		}

@@ -20,9 +20,8 @@
 //     and steps with if: always() or failure().
 //   - A checkout, a set-up, an installation or a build behind a failure is
 //     evidence that the failure was allowed, since nobody runs those in a job that
-//     has failed. The next failure is the cause then. Without one, in a log that is
-//     there to its end, the job was green; in one that is not, the first failure
-//     stays the cause.
+//     has failed. The next failure is the cause then. Without one the first stays
+//     the cause, unless tests passed behind that.
 //   - Tests that fail behind a failed check (a linter) are the cause, and the check
 //     stands beside them; tests that pass there are no evidence, as such checks are
 //     often made to run all of them.

@@ -476,8 +476,10 @@ func byLog(segs []Segment, idx []int) {
 // which the runner's log marks in the same way, the job goes on as it would have:
 // a checkout, a set-up, an installation or a build shows that, since nobody runs
 // those whatever happened. allowed is the last step that is known by that to
-// have been allowed to fail; where nothing failed behind it, and the log is there
-// to its end, the job is green, and both are len(idx). A step that only looks at
+// have been allowed to fail. Where nothing failed behind it, it stays the cause
+// all the same, since some install what they need for a report in a job that has
+// failed; but where tests passed behind such a step, up to the
+// log's end, the job is green, and both are len(idx). A step that only looks at
 // the outcome of others and exits says that the one before was not to fail.
 //
 // Tests that fail behind a check (a linter, say) are taken for what ended the
@@ -485,7 +487,7 @@ func byLog(segs []Segment, idx []int) {
 func wentOn(segs []Segment, idx, failures []int) (failed, allowed int) {
 	failed, allowed = failures[0], -1
 	next := failures[1:]
-	judged := false
+	judged, setUp, worked := false, false, false
 	for n := failed + 1; n < len(idx); n++ {
 		s := &segs[idx[n]]
 		if s.Post {
@@ -501,14 +503,17 @@ func wentOn(segs []Segment, idx, failures []int) (failed, allowed int) {
 			judged = true
 		case preparing.MatchString(title) && !reporting.MatchString(title):
 			allowed = max(allowed, n-1)
+			setUp = true
 			if fails {
-				failed = n
+				failed, setUp, worked = n, false, false
 			}
 		case fails && (allowed >= failed || s.ExitCode != 0 && working.MatchString(title) && !reporting.MatchString(title)):
-			failed = n
+			failed, setUp, worked = n, false, false
+		default:
+			worked = worked || setUp && !fails && working.MatchString(title)
 		}
 	}
-	if allowed >= failed && !judged && segs[idx[len(idx)-1]].Post {
+	if worked && !judged && segs[idx[len(idx)-1]].Post {
 		return len(idx), len(idx)
 	}
 	return failed, allowed

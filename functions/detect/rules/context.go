@@ -2,6 +2,7 @@ package rules
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 )
 
@@ -16,6 +17,7 @@ type raised struct {
 	chained bool // the next head belongs to the chain before it
 	quotes  bool // the next line may be a frame's statement
 	talked  bool // something was printed since the last exception
+	ignored bool // the traceback that follows is of an exception that Python only reports
 }
 
 var (
@@ -24,14 +26,30 @@ var (
 	causeLine  = []byte("The above exception was the direct cause")
 	frameLine  = []byte(`  File "`)
 	inFrame    = []byte(", in ")
+	// ignoredLines come before tracebacks of what fails while objects are deleted,
+	// a program ends or an exception is reported: none of them ended anything.
+	ignoredLines = [][]byte{[]byte("Exception ignored "), []byte("Error in atexit."), []byte("Error in sys.excepthook:")}
 )
 
 // end forgets a traceback that a step's end cut off.
-func (r *raised) end() { r.inside, r.chained, r.quotes, r.talked = false, false, false, true }
+func (r *raised) end() { *r = raised{count: r.count, talked: true} }
 
 // next takes a line and tells whether it is a statement that a frame quotes, and
 // the number of the traceback whose exception it names, 0 if none.
 func (r *raised) next(text []byte) (source bool, exception int) {
+	if len(text) > 0 && text[0] == 'E' && slices.ContainsFunc(ignoredLines, func(l []byte) bool { return bytes.HasPrefix(text, l) }) {
+		r.ignored, r.inside = true, false
+		return true, 0
+	}
+	if r.ignored {
+		head := bytes.HasPrefix(text, headLine)
+		if r.inside || head {
+			r.inside = head || len(text) == 0 || text[0] == ' '
+			r.ignored = r.inside
+			return true, 0
+		}
+		r.ignored = false
+	}
 	quotes := r.quotes
 	r.quotes = false
 	switch {
