@@ -117,6 +117,9 @@ func normalise(out, text []byte) []byte {
 			out = append(out, "<path>/"...)
 			out = words(out, base)
 			i += n
+		case fresh && isUUID(text[i:]):
+			out = append(out, "<id>"...)
+			i += uuidLen
 		case fresh && c >= '0' && c <= '9':
 			n, masked := number(text[i:])
 			if masked != "" {
@@ -135,6 +138,21 @@ func normalise(out, text []byte) []byte {
 		}
 	}
 	return out
+}
+
+const uuidLen = 36
+
+func isUUID(b []byte) bool {
+	if len(b) < uuidLen || b[8] != '-' || b[13] != '-' || b[18] != '-' || b[23] != '-' {
+		return false
+	}
+	for i, c := range b[:uuidLen] {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		if dash != (c == '-') || !dash && (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
+			return false
+		}
+	}
+	return len(b) == uuidLen || !wordByte(b[uuidLen])
 }
 
 // words appends a name with its parts masked.
