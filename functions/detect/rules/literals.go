@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -13,6 +14,10 @@ const (
 	maxVariants = 64 // literals of one set
 	maxLiteral  = 24 // bytes of one literal
 	foldLetters = 4  // letters of a case-insensitive literal that are spelled out
+	maxRepeat   = 8  // times that a repetition is written out
+	maxDemands  = 3  // further sets that a match is looked through for
+	maxDemanded = 8  // strings of such a set
+	minDemanded = 2  // bytes of such a string
 )
 
 // literals returns a set of strings of which every text that the pattern
@@ -20,20 +25,83 @@ const (
 // that none can be forgotten or wrong. It is empty where the pattern requires
 // no literal.
 func literals(p *regexp.Regexp) []string {
+	keywords, _ := requirements(p)
+	return keywords
+}
+
+// requirements returns the pattern's keywords, see literals, and further sets of
+// which a match holds a string each, whatever the case: in lower case, few, and
+// none that the keywords imply. Looking for them costs a fraction of a try.
+func requirements(p *regexp.Regexp) (keywords []string, also [][]string) {
 	tree, err := syntax.Parse(p.String(), syntax.Perl)
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	exact, sets := require(tree.Simplify())
+	exact, sets := require(tree)
 	sets = add(sets, exact)
-	var best []string
 	for _, s := range sets {
-		if better(s, best) {
-			best = s
+		if better(s, keywords) {
+			keywords = s
 		}
 	}
-	slices.Sort(best)
-	return slices.Compact(best)
+	keywords = distinct(keywords)
+	lower := shortened(keywords)
+	for _, s := range sets {
+		s = shortened(s)
+		if len(s) > maxDemanded || shortest(s) < minDemanded || implies(lower, s) {
+			continue
+		}
+		if !slices.ContainsFunc(also, func(t []string) bool { return implies(t, s) }) {
+			also = append(also, s)
+		}
+	}
+	slices.SortStableFunc(also, func(a, b []string) int { return cmp.Or(len(a)-len(b), shortest(b)-shortest(a)) })
+	return keywords, also[:min(len(also), maxDemands)]
+}
+
+// distinct sorts a set.
+func distinct(set []string) []string {
+	slices.Sort(set)
+	return slices.Compact(set)
+}
+
+// shortened returns a set in lower case without the strings that hold another
+// one of it.
+func shortened(set []string) []string {
+	out := make([]string, len(set))
+	for i, w := range set {
+		out[i] = lowered(w)
+	}
+	out = distinct(out)
+	all := slices.Clone(out)
+	return slices.DeleteFunc(out, func(w string) bool {
+		return slices.ContainsFunc(all, func(v string) bool { return len(v) < len(w) && strings.Contains(w, v) })
+	})
+}
+
+// implies tells whether every string of a set holds one of another set.
+func implies(set, other []string) bool {
+	for _, w := range set {
+		if !slices.ContainsFunc(other, func(v string) bool { return strings.Contains(w, v) }) {
+			return false
+		}
+	}
+	return len(set) > 0
+}
+
+// lowered writes the letters of ASCII in lower case.
+func lowered(w string) string { return string(lower(nil, []byte(w))) }
+
+// lower appends text to out with the letters of ASCII in lower case.
+func lower(out, text []byte) []byte {
+	from := len(out)
+	out = append(out, text...)
+	for i, c := range out[from:] {
+		if 'A' <= c && c <= 'Z' {
+			out[from+i] = c | 0x20
+		}
+	}
+	return out
 }
 
 // common are words that many lines hold: poor keywords, however long.
@@ -97,6 +165,11 @@ func require(x *syntax.Regexp) (exact []string, sets [][]string) {
 	case syntax.OpPlus:
 		exact, sets = require(x.Sub[0])
 		return nil, add(sets, exact)
+	case syntax.OpRepeat:
+		if x.Min == 0 {
+			return nil, nil
+		}
+		return concat([]*syntax.Regexp{x})
 	case syntax.OpConcat:
 		return concat(x.Sub)
 	case syntax.OpAlternate:
@@ -167,16 +240,28 @@ func concat(subs []*syntax.Regexp) (exact []string, sets [][]string) {
 	return nil, add(sets, run)
 }
 
-// flatten opens groups, so that what stands in them joins its neighbours.
+// flatten opens groups and writes repetitions out, so that what stands in them
+// joins its neighbours.
 func flatten(subs []*syntax.Regexp) []*syntax.Regexp {
 	var out []*syntax.Regexp
 	for _, s := range subs {
 		for s.Op == syntax.OpCapture {
 			s = s.Sub[0]
 		}
-		if s.Op == syntax.OpConcat {
+		switch {
+		case s.Op == syntax.OpConcat:
 			out = append(out, flatten(s.Sub)...)
-		} else {
+		case s.Op == syntax.OpRepeat && s.Min > 0:
+			once := flatten(s.Sub)
+			for range min(s.Min, maxRepeat) - 1 {
+				out = append(out, once...)
+			}
+			if s.Min == s.Max && s.Min <= maxRepeat {
+				out = append(out, once...)
+			} else {
+				out = append(out, &syntax.Regexp{Op: syntax.OpPlus, Sub: s.Sub})
+			}
+		default:
 			out = append(out, s)
 		}
 	}

@@ -31,6 +31,8 @@ type pattern struct {
 	rule  int
 	re    *regexp.Regexp
 	names []string // of its groups
+	// also are sets of strings in lower case: a match holds one of each.
+	also [][][]byte
 }
 
 // NewCatalogue prepares rules. It fails where a pattern requires no literal,
@@ -40,16 +42,27 @@ func NewCatalogue(rules []*Rule) (*Catalogue, error) {
 	var words [][]string
 	for i, r := range rules {
 		for _, p := range r.Patterns {
-			w := cut(literals(p))
+			w, also := requirements(p)
+			w = cut(w)
 			if shortest(w) < minLiteral {
 				return nil, fmt.Errorf("prepare rule %s: pattern %q requires no literal of %d bytes", r.ID, p, minLiteral)
 			}
-			c.patterns = append(c.patterns, pattern{rule: i, re: p, names: p.SubexpNames()})
+			c.patterns = append(c.patterns, pattern{rule: i, re: p, names: p.SubexpNames(), also: inBytes(also)})
 			words = append(words, w)
 		}
 	}
 	c.filter = newPrefilter(append(words, pythonWords))
 	return c, nil
+}
+
+func inBytes(sets [][]string) [][][]byte {
+	out := make([][][]byte, len(sets))
+	for i, set := range sets {
+		for _, w := range set {
+			out[i] = append(out[i], []byte(w))
+		}
+	}
+	return out
 }
 
 // Rules returns the catalogue's rules.
@@ -64,6 +77,7 @@ type Scanner struct {
 	done    int // lines evaluated
 	hits    []bool
 	list    []int
+	lower   []byte // the line that is evaluated, once it was asked for
 	section section
 	test    string
 	segment int
@@ -179,12 +193,21 @@ func (s *Scanner) evaluate(seq int) {
 		return // the program goes on, or the line is code that names an error
 	}
 	matched := -1
+	s.lower = s.lower[:0]
 	for _, i := range e.patterns {
 		p := &s.c.patterns[i]
 		if p.rule == matched || s.tried[p.rule] >= maxEvaluated {
 			continue
 		}
 		s.tried[p.rule] += len(text)
+		if len(p.also) > 0 {
+			if len(s.lower) == 0 {
+				s.lower = lower(s.lower, text)
+			}
+			if !p.possible(s.lower) {
+				continue
+			}
+		}
 		at := p.re.FindSubmatchIndex(text)
 		if at == nil || e.level != logs.Error && quoted(text, at[0]) {
 			continue
@@ -208,6 +231,17 @@ func (s *Scanner) evaluate(seq int) {
 		s.keep(m, e)
 		matched = p.rule
 	}
+}
+
+// possible tells whether a line in lower case holds what else the pattern
+// requires besides a keyword.
+func (p *pattern) possible(line []byte) bool {
+	for _, set := range p.also {
+		if !slices.ContainsFunc(set, func(w []byte) bool { return bytes.Contains(line, w) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // keep adds a match, or counts it where its segment has shown the same before:
