@@ -7,11 +7,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/mlops-bot/mlops-bot/shared/domain"
+	"github.com/mlops-bot/mlops-bot/shared/standin"
 )
 
 func greenRun(id int, change ...string) string {
@@ -242,6 +244,82 @@ func TestPullOfCommit(t *testing.T) {
 				t.Errorf("#%d, %v; want #%d", got, err, tt.want)
 			}
 		})
+	}
+}
+
+// TestHistoryOfTheStandIn reads a history that really is one: runs, commits with
+// their diffs, and a merged pull request.
+func TestHistoryOfTheStandIn(t *testing.T) {
+	t.Parallel()
+	s, repo := forge(t)
+	c, err := New(Config{AppID: s.AppID(), PrivateKey: Secret(s.PrivateKeyPEM()), APIURL: s.URL(), GraphQLURL: s.GraphQLURL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const workflow = ".github/workflows/ci.yml"
+	push := func(branch, message string, files map[string]standin.File) string {
+		t.Helper()
+		sha, err := s.Push(repo.FullName, branch, "ada", message, files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sha
+	}
+	run := func(sha, conclusion string) int64 {
+		t.Helper()
+		r, err := s.ScriptRun(repo.FullName, standin.ScriptedRun{Workflow: workflow, SHA: sha, ScriptedAttempt: standin.ScriptedAttempt{
+			Jobs: []standin.ScriptedJob{{Name: "test", Conclusion: conclusion, Log: "hello"}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.ID
+	}
+	first := push("main", "Begin", map[string]standin.File{workflow: {Content: "on: push\njobs:\n  test:\n    runs-on: x\n    steps:\n      - run: x\n"}, "a.txt": {Content: "1\n2\n3\n"}})
+	old, green := run(first, "success"), run(first, "success")
+	run(first, "failure")
+	second := push("topic", "Change it\n\nbecause", map[string]standin.File{"a.txt": {Content: "1\ntwo\n3\n"}})
+	number, err := s.OpenPull(repo.FullName, standin.NewPull{Title: "t", Head: "topic", Base: "main"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	merged, err := s.Merge(repo.FullName, number)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	q := domain.RunQuery{Workflow: workflow, Branch: "main", HeadRepoID: repo.ID, Before: time.Now().Add(time.Minute), Limit: 5}
+	runs, err := c.GreenRuns(t.Context(), repo, q)
+	if err != nil || len(runs) != 2 || runs[0].ID != green || runs[1].ID != old {
+		t.Fatalf("%+v, %v; want runs %d and %d", runs, err, green, old)
+	}
+	q.Before = time.Now().Add(-time.Hour)
+	if runs, err = c.GreenRuns(t.Context(), repo, q); err != nil || len(runs) != 0 {
+		t.Errorf("before there was any: %+v, %v", runs, err)
+	}
+	diff, err := c.Compare(t.Context(), repo, first, merged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change := []domain.ChangedFile{{Path: "a.txt", Status: "modified", Patch: "@@ -1,3 +1,3 @@\n 1\n-2\n+two\n 3"}}
+	if diff.Status != "ahead" || diff.Total != 2 || diff.Commits[0].SHA != second || diff.Commits[0].Author != "ada" || diff.Commits[0].Subject != "Change it" || diff.Commits[1].Parents != 2 {
+		t.Errorf("%+v", diff)
+	}
+	if d := cmp.Diff(change, diff.Files); d != "" {
+		t.Error(d)
+	}
+	files, cut, err := c.ChangedFiles(t.Context(), repo, second)
+	if d := cmp.Diff(change, files); d != "" || cut || err != nil {
+		t.Errorf("cut %v, %v, %s", cut, err, d)
+	}
+	if got, err := c.PullOfCommit(t.Context(), repo, second, "main"); err != nil || got != number {
+		t.Errorf("#%d, %v", got, err)
+	}
+	if back, err := c.Compare(t.Context(), repo, merged, first); err != nil || back.Status != "behind" || back.Total != 0 {
+		t.Errorf("backwards: %+v, %v", back, err)
+	}
+	if same, err := c.Compare(t.Context(), repo, first, first); err != nil || same.Status != "identical" {
+		t.Errorf("the same: %+v, %v", same, err)
 	}
 }
 
