@@ -448,7 +448,18 @@ func byLog(segs []Segment, idx []int) {
 			n = slices.IndexFunc(idx, func(i int) bool { return segs[i].Errors > 0 })
 		}
 		if n < 0 {
-			return // Unclear
+			// Nothing says that anything failed: the log may be cut. The job went on
+			// behind each step but the last, so those succeeded.
+			last := len(idx) - 1
+			for last > 0 && segs[idx[last]].Post {
+				last--
+			}
+			for _, i := range idx[:last] {
+				if runs(segs[i].Step) || action.MatchString(segs[i].Step) {
+					segs[i].State = Green
+				}
+			}
+			return
 		}
 		failures = append(failures, n)
 	}

@@ -25,6 +25,7 @@ func configMissing() *Rule {
 			exc+`KeyError: '(?P<key>[A-Z][A-Z0-9]*_[A-Z0-9_]+)'`,
 			`^ERROR: you are not inside of a DVC repository`,
 			`^no configuration file provided: not found`,
+			`^\s*Could not find profile named '(?P<key>[^']+)'`,
 			`^env file (?P<file>\S+) not found`,
 			exc+`hydra\.errors\.ConfigCompositionException`,
 			`(?i)^(?:\S*error|fatal|exception)\b:? .*\b(?:missing|required|undefined) (?:required )?environment variables?\b:? ?['"\x60]?(?P<key>[A-Z][A-Z0-9_]+)?`,

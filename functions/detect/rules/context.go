@@ -112,8 +112,10 @@ func quoted(text []byte, at int) bool {
 	if at == 0 || text[0] == '{' {
 		return false
 	}
-	if bytes.Count(text[:at], []byte{'"'})%2 == 1 {
-		at = bytes.LastIndexByte(text[:at], '"') + 1
+	for _, mark := range []byte{'"', '`'} {
+		if bytes.Count(text[:at], []byte{mark})%2 == 1 {
+			at = bytes.LastIndexByte(text[:at], mark) + 1
+		}
 	}
 	for at > 0 && (text[at-1] == '.' || text[at-1] == '_' || 'a' <= text[at-1] && text[at-1] <= 'z' || 'A' <= text[at-1] && text[at-1] <= 'Z') {
 		at--
@@ -129,6 +131,10 @@ var raisedAt = re(`^(?:E {1,40}|FAILED \S+ - |\s*)(?:\w+\.)*\w*(?:Error|Exceptio
 
 // recordAt is what stands before the message of a record in logfmt.
 var recordAt = re(`\b(?:msg|message|err|error)=$`)
+
+// answeredAt is what a program says behind a failure, in the same line, when it
+// goes on.
+var answeredAt = re(`(?i)[,;:.(] ?(?:will retry|re-?try(?:ing)? (?:with|in|after)|next (?:try|attempt) in|trying again|falling back to|skipped|ignored)\b[^:]{0,60}$`)
 
 // answered tells whether one of the next lines says what the program does about
 // what it reported: a trainer that meets a full GPU halves the batch and goes on.

@@ -27,7 +27,7 @@ func credentialsExpired() *Rule {
 			`unauthorized: incorrect username or password`,
 			`[Uu]nauthorized: authentication required`,
 			`Invalid or expired token`,
-			`FATAL: +password authentication failed for user`,
+			`failed: FATAL: +password authentication failed for user`,
 			`Incorrect username or password was specified`,
 			`error: You must be logged in to the server`,
 			`npm (?:ERR!|error) code E401`,

@@ -11,7 +11,7 @@ func cudaDriverMismatch() *Rule {
 		Severity: High, Remedy: domain.RemedyHuman, Rank: RankResource,
 		FactNames: []string{"driver", "runtime"},
 		Patterns: patterns(
-			exc+`(?:[\w.]+: )*.*CUDA driver version is insufficient for CUDA runtime version`,
+			exc+`(?:[\w.]+: )*(?:[\w ,().]+: )?CUDA driver version is insufficient for CUDA runtime version`,
 			exc+`(?:\w+\.)*\w*Error: The NVIDIA driver on your system is too old \(found version (?P<driver>\d+)\)`,
 			exc+`(?:\w+\.)*\w*Error: .*(?:CUDNN_STATUS_NOT_INITIALIZED|CUBLAS_STATUS_NOT_INITIALIZED)`,
 			`the provided PTX was compiled with an unsupported toolchain`,

@@ -60,6 +60,7 @@ func lintReport() *Rule {
 			return false
 		}
 		m.Facts["tool"] = linters[i].tool
+		m.Weak = strings.HasPrefix(t, "Warning: ")
 		if m.Facts["tool"] == "clippy" {
 			clippyHead(w, m)
 		}

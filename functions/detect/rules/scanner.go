@@ -192,6 +192,9 @@ func (s *Scanner) evaluate(seq int) {
 	if level == remark || e.source || reported(e.section) && (text[0] == '>' || text[0] == ' ') {
 		return // the program goes on, or the line is code that names an error
 	}
+	if e.level != logs.Error && answeredAt.Match(text) {
+		return // the program says in the same line what it does about it
+	}
 	matched := -1
 	s.lower = s.lower[:0]
 	for _, i := range e.patterns {
