@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	gh "github.com/google/go-github/v62/github"
 
@@ -16,7 +15,7 @@ import (
 
 const (
 	// maxRunPages of runsPerPage runs are looked through for green ones: forks'
-	// branches of the same name may stand between them.
+	// branches of the same name may stand between them, and later runs before them.
 	maxRunPages = 3
 	runsPerPage = 30
 	// maxPatch is how many bytes of one file's diff are kept, maxPatches of all.
@@ -52,8 +51,7 @@ func (c *Client) GreenRuns(ctx context.Context, repo domain.Repo, q domain.RunQu
 	var green []domain.Run
 	for page := 1; page <= maxRunPages && len(green) < q.Limit; page++ {
 		values := url.Values{
-			"branch": {q.Branch}, "status": {"success"}, "exclude_pull_requests": {"true"}, "created": {"<=" + q.Before.UTC().Format(time.RFC3339)},
-			"page": {strconv.Itoa(page)}, "per_page": {strconv.Itoa(runsPerPage)},
+			"branch": {q.Branch}, "status": {"success"}, "exclude_pull_requests": {"true"}, "page": {strconv.Itoa(page)}, "per_page": {strconv.Itoa(runsPerPage)},
 		}
 		a, err := read(ctx, c, k, func(ctx context.Context, api *gh.Client) (*answer, error) {
 			a, _, err := get[answer](ctx, api, repoPath(repo, "actions", "workflows", file, "runs")+"?"+values.Encode())

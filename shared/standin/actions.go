@@ -226,36 +226,12 @@ func listRuns(c *call) answer {
 		case q.Get("event") != "" && n.Event != q.Get("event"):
 		case q.Get("actor") != "" && !strings.EqualFold(n.First.Login, q.Get("actor")):
 		case status != "" && n.Status != status && n.Conclusion != status:
-		case !createdWithin(q.Get("created"), n.CreatedAt):
 		default:
 			in = append(in, n)
 		}
 	}
 	slices.SortFunc(in, func(a, b *run) int { return cmp.Compare(b.ID, a.ID) })
 	return counted(c, "workflow_runs", in, func(n *run) obj { return c.s.runJSON(c.repo, n) })
-}
-
-// createdWithin tells whether a time is in a range as GitHub's search writes it: a
-// time of its own or a day, behind <, <=, > or >=. Other forms hold for all.
-func createdWithin(filter string, at time.Time) bool {
-	bound := strings.TrimLeft(filter, "<>=")
-	limit, err := time.Parse(time.RFC3339, bound)
-	if err != nil {
-		if limit, err = time.Parse(time.DateOnly, bound); err != nil {
-			return true
-		}
-	}
-	switch order := at.Truncate(time.Second).Compare(limit); strings.TrimSuffix(filter, bound) {
-	case "<":
-		return order < 0
-	case "<=":
-		return order <= 0
-	case ">":
-		return order > 0
-	case ">=":
-		return order >= 0
-	}
-	return true
 }
 
 func (c *call) run() *run {

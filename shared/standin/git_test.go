@@ -196,19 +196,6 @@ func TestPatch(t *testing.T) {
 	}
 }
 
-func TestCreatedWithin(t *testing.T) {
-	t.Parallel()
-	at := time.Date(2026, 11, 5, 12, 0, 0, 5e8, time.UTC)
-	for filter, want := range map[string]bool{
-		"": true, "<=2026-11-05T12:00:00Z": true, "<2026-11-05T12:00:00Z": false, ">=2026-11-05T12:00:00Z": true, ">2026-11-05T12:00:00Z": false,
-		"<2026-11-05T13:00:00%2B01:00": true, "<2026-11-06": true, ">2026-11-06": false, "<2026-11-05T11:59:59Z": false,
-	} {
-		if got := createdWithin(filter, at); got != want {
-			t.Errorf("%q: %v", filter, got)
-		}
-	}
-}
-
 // FuzzTree reads arbitrary bytes as a tree; what can be read is written the same.
 func FuzzTree(f *testing.F) {
 	f.Add([]byte("100644 a\x00" + strings.Repeat("x", 20)))
