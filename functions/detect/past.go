@@ -127,7 +127,7 @@ func (s *sighting) readPast(ctx context.Context, branch string) (*past, error) {
 	p := &past{branch: s.run.HeadBranch, jobs: map[int64][]domain.Job{}, diffs: map[string]domain.Comparison{}, left: greenTimeout}
 	find := func(branch string, headRepoID int64) ([]domain.Run, error) {
 		return s.f.GitHub.GreenRuns(ctx, s.repo, domain.RunQuery{
-			Workflow: s.run.WorkflowPath, Branch: branch, HeadRepoID: headRepoID, Before: s.run.CreatedAt, Limit: maxGreenRuns,
+			Workflow: s.run.WorkflowPath, Branch: branch, HeadRepoID: headRepoID, Before: s.run.CreatedAt, BeforeID: s.run.ID, Limit: maxGreenRuns,
 		})
 	}
 	ours := s.run.HeadRepoID == s.repo.ID

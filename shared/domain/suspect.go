@@ -26,10 +26,11 @@ type RunQuery struct {
 	// HeadRepoID is the repository that the branch is in: a fork's branch may bear
 	// the name of one of the repository's own.
 	HeadRepoID int64
-	// Before is when the asking run was created; runs of then and later don't
-	// count.
-	Before time.Time
-	Limit  int // how many are wanted
+	// Before is when the asking run was created and BeforeID its id, which decides
+	// between runs of the same second. Later runs don't count.
+	Before   time.Time
+	BeforeID int64
+	Limit    int // how many are wanted
 }
 
 // Comparison is what lies between two commits.

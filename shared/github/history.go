@@ -31,7 +31,7 @@ const (
 var workflowFile = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_. -]{0,200}\.ya?ml$`)
 
 // GreenRuns returns the latest successful runs of a workflow on a branch, newest
-// first, that were created before a time. The error is Invalid for a workflow
+// first, that were created before another one. The error is Invalid for a workflow
 // that has no file, and wraps ErrNotFound for one that GitHub doesn't know.
 func (c *Client) GreenRuns(ctx context.Context, repo domain.Repo, q domain.RunQuery) ([]domain.Run, error) {
 	k := on("list the workflow's green runs", repo, scopeRead)
@@ -64,7 +64,7 @@ func (c *Client) GreenRuns(ctx context.Context, repo domain.Repo, q domain.RunQu
 			// A server that doesn't know a filter answers with every run.
 			run := toRun(repo, r)
 			if run.Conclusion == domain.Success && run.HeadBranch == q.Branch && run.HeadRepoID == q.HeadRepoID && run.WorkflowPath == q.Workflow &&
-				run.CreatedAt.Before(q.Before) && objectID.MatchString(run.HeadSHA) && len(green) < q.Limit {
+				(run.CreatedAt.Before(q.Before) || run.CreatedAt.Equal(q.Before) && run.ID < q.BeforeID) && objectID.MatchString(run.HeadSHA) && len(green) < q.Limit {
 				green = append(green, run)
 			}
 		}

@@ -28,7 +28,7 @@ func greenRun(id int, change ...string) string {
 func TestGreenRuns(t *testing.T) {
 	t.Parallel()
 	const route = "GET /repos/octo/train/actions/workflows/ci.yml/runs"
-	q := domain.RunQuery{Workflow: ".github/workflows/ci.yml", Branch: "main", HeadRepoID: 22, Before: testNow, Limit: 2}
+	q := domain.RunQuery{Workflow: ".github/workflows/ci.yml", Branch: "main", HeadRepoID: 22, Before: testNow, BeforeID: 5, Limit: 2}
 	t.Run("what a filter let through is left out", func(t *testing.T) {
 		t.Parallel()
 		var asked string
@@ -37,7 +37,7 @@ func TestGreenRuns(t *testing.T) {
 			runs := []string{
 				greenRun(9, `"success"`, `"failure"`), greenRun(8, `"main"`, `"dev"`), greenRun(7, `{"id":22}`, `{"id":99}`),
 				greenRun(6, "ci.yml", "other.yml"), greenRun(5, "10:00", "12:00"), greenRun(4, shaA, "nothing"),
-				greenRun(3), greenRun(2), greenRun(1),
+				greenRun(3, "10:00", "12:00"), greenRun(2), greenRun(1),
 			}
 			_, _ = fmt.Fprintf(w, `{"workflow_runs":[%s]}`, strings.Join(runs, ","))
 		}})
