@@ -132,9 +132,55 @@ var raisedAt = re(`^(?:E {1,40}|FAILED \S+ - |\s*)(?:\w+\.)*\w*(?:Error|Exceptio
 // recordAt is what stands before the message of a record in logfmt.
 var recordAt = re(`\b(?:msg|message|err|error)=$`)
 
+// passed tells of a line that a build step or a test printed which ended well:
+// BuildKit numbers the lines of its steps and says "#8 DONE", and pytest -v -s
+// prints what a test says between the test's name and its PASSED.
+func (w *Window) passed() bool {
+	t, _ := w.Text(0)
+	if step := first(buildStep, t); step != "" {
+		for i := 1; i <= after; i++ {
+			next, ok := w.Text(i)
+			if !ok || !strings.HasPrefix(next, step) {
+				continue
+			}
+			if rest := next[len(step):]; strings.HasPrefix(rest, "DONE") || strings.HasPrefix(rest, "ERROR") {
+				return rest[0] == 'D'
+			}
+		}
+		return false
+	}
+	if sec, _ := w.Section(); sec != plain {
+		return false
+	}
+	named := false
+	for i := 0; i >= -40 && !named; i-- {
+		up, ok := w.Text(i)
+		if !ok || i < 0 && verdictAtEnd.MatchString(up) {
+			return false
+		}
+		named = testName.MatchString(up)
+	}
+	for i := 0; named && i <= after; i++ {
+		next, ok := w.Text(i)
+		if !ok || i > 0 && testName.MatchString(next) {
+			return false
+		}
+		if v := first(verdictAtEnd, next); v != "" {
+			return v == "PASSED" || v == "XFAIL" || v == "SKIPPED"
+		}
+	}
+	return false
+}
+
+var (
+	buildStep    = re(`^(#\d+ )\d+\.\d+ `)
+	testName     = re(`^\S+\.py::\S+ `)
+	verdictAtEnd = re(`(?:^|\s)(PASSED|FAILED|ERROR|XFAIL|SKIPPED|XPASS|RERUN)(?:\s+\[ *\d+%\])?\s*$`)
+)
+
 // answeredAt is what a program says behind a failure, in the same line, when it
 // goes on.
-var answeredAt = re(`(?i)[,;:.(] ?(?:will retry|re-?try(?:ing)? (?:with|in|after)|next (?:try|attempt) in|trying again|falling back to|skipped|ignored)\b[^:]{0,60}$`)
+var answeredAt = re(`(?i)[,;:.(] ?(?:will retry|re-?try(?:ing)? (?:with|in|after)|next (?:try|attempt) in|trying again|falling back to|skipped|ignored|caught)\b[^:]{0,60}$`)
 
 // answered tells whether one of the next lines says what the program does about
 // what it reported: a trainer that meets a full GPU halves the batch and goes on.
@@ -151,4 +197,4 @@ func (w *Window) answered() bool {
 	return false
 }
 
-var answer = re(`(?i)\b(?:retrying|trying again|falling back|fall back to|(?:reducing|lowering|halving|decreasing) (?:the )?(?:micro.?)?batch|skipping (?:this |the )?batch|continuing with(?:out)?)\b`)
+var answer = re(`(?i)\b(?:retrying|trying again|will retry|falling back|fall back to|(?:reducing|lowering|halving|decreasing) (?:the )?(?:micro.?)?batch|skipping (?:this |the )?batch|continuing with(?:out)?)\b`)

@@ -55,6 +55,9 @@ func dependencyConflict() *Rule {
 			default:
 				m.Facts["resolver"] = "conda"
 			}
+			if strings.HasPrefix(strings.TrimSpace(lower), "> ") {
+				return false // quoted
+			}
 			if strings.Contains(lower, "cannot install") && !conflictFollows(w) {
 				return false // uninstallable for another reason, named elsewhere
 			}

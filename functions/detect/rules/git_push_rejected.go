@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"strings"
+
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
 
@@ -15,5 +17,17 @@ func gitPushRejected() *Rule {
 			`error: failed to push some refs to`,
 		),
 		Keys: []string{"ref"},
+		Refine: func(w *Window, _ *Match) bool {
+			for i := -1; i >= -40; i-- {
+				t, ok := w.Text(i)
+				if !ok || strings.HasPrefix(t, "To ") {
+					break
+				}
+				if strings.HasPrefix(t, "From ") {
+					return false // a fetch
+				}
+			}
+			return true
+		},
 	}
 }

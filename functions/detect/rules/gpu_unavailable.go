@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"strings"
+
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
 
@@ -22,5 +24,10 @@ func gpuUnavailable() *Rule {
 			exc+`(?:\w+\.)*\w*(?:Error|Exception): .*\b(?:CUDA|GPU|cuda|gpu)s? (?:is|are) (?:required\b.*\bnot|not) available\b`,
 			exc+`(?:\w+\.)*\w*(?:Error|Exception): .*(?:Unable to initialize backend '(?:cuda|gpu|rocm|tpu)'|No visible GPU devices|No HIP GPUs are available|0 active drivers \(\[\]\)|Failed to infer device type|cudaErrorNoDevice|doesn't support bf16/gpu|[Nn]o OpenCL device found|[Nn]o GPUs? (?:was |were )?(?:found|detected|available))`,
 		),
+		Refine: func(w *Window, m *Match) bool {
+			// Scripts ask for it to find out.
+			m.Weak = strings.HasSuffix(m.textOf(w), "nvidia-smi: command not found")
+			return true
+		},
 	}
 }

@@ -34,7 +34,7 @@ var linters = []struct{ tool, pattern string }{
 	{"helm lint", `^\[ERROR\] (?P<file>templates/\S*|Chart\.yaml|values\.yaml|\S+/templates/\S*): `},
 	{"cpplint", `^(?P<file>\S+):(?P<line>\d+): +.+ +\[(?P<code>[a-z]+/[a-z_+]+)\] \[\d\]$`},
 	{"clang-tidy", `^(?P<file>\S+\.(?:c|cc|cpp|cxx|cu|h|hpp)):(?P<line>\d+):\d+: (?:error|warning): .+ \[(?P<code>(?:bugprone|cert|clang-analyzer|cppcoreguidelines|google|misc|modernize|performance|readability)-[\w.,-]+)\]$`},
-	{"tflint", `^(?:Error|Warning): .+ \((?P<code>(?:terraform|aws|google|azurerm)_\w+)\)$`},
+	{"tflint", `^Error: .+ \((?P<code>(?:terraform|aws|google|azurerm)_\w+)\)$`},
 	{"import-linter", `^Contracts: \d+ kept, [1-9]\d* broken\.$`},
 	{"interrogate", `^RESULT: FAILED \(minimum: [\d.]+%, actual: [\d.]+%\)`},
 	{"oxlint", `^Found \d+ warnings? and [1-9]\d* errors?\.$`},
@@ -60,9 +60,8 @@ func lintReport() *Rule {
 			return false
 		}
 		m.Facts["tool"] = linters[i].tool
-		m.Weak = strings.HasPrefix(t, "Warning: ")
-		if m.Facts["tool"] == "clippy" {
-			clippyHead(w, m)
+		if m.Facts["tool"] == "clippy" && !clippyHead(w, m) {
+			return false
 		}
 		if m.Facts["file"] != "" {
 			m.Facts["file"] = relative(m.Facts["file"])
@@ -73,19 +72,20 @@ func lintReport() *Rule {
 }
 
 // clippyHead moves the match from a note, which names the lint, to the
-// diagnostic's head.
-func clippyHead(w *Window, m *Match) {
+// diagnostic's head, and tells whether that is an error.
+func clippyHead(w *Window, m *Match) bool {
 	for i := -1; i >= -30; i-- {
 		t, ok := w.Text(i)
 		if !ok {
-			return
+			return true
 		}
 		if p := arrowPlace.FindStringSubmatch(t); p != nil {
 			m.Facts["file"], m.Facts["line"] = p[1], p[2]
 		}
 		if strings.HasPrefix(t, "error: ") || strings.HasPrefix(t, "warning: ") {
 			w.Move(m, i)
-			return
+			return t[0] == 'e'
 		}
 	}
+	return true
 }

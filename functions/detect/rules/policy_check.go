@@ -33,6 +33,9 @@ func policyCheck() *Rule {
 		Keys: []string{"check"},
 		Refine: func(w *Window, m *Match) bool {
 			t := strings.ToLower(m.textOf(w))
+			if v := vulnerabilities.FindStringSubmatch(t); v != nil && v[1] == v[2] {
+				return false
+			}
 			sec, _ := w.Section()
 			failed := sec == failing || policyReport.MatchString(t) || w.Level(0) == logs.Error || policyFailed.MatchString(t)
 			if sec == failing && !strings.HasPrefix(m.textOf(w), "E ") || !failed || sec == jest || sec == unit {
@@ -51,5 +54,9 @@ func policyCheck() *Rule {
 
 // policyReport are reports that say by themselves that something is amiss.
 var policyReport = re(`release type|pull request title|reuse specification|no new newsfragments|dependency review|known vulnerabilit|leaks found`)
+
+// vulnerabilities are pip-audit's counts of what it found and what it was told to
+// ignore.
+var vulnerabilities = re(`found (\d+) known vulnerabilit\w+, ignored (\d+)`)
 
 var policyFailed = re(`^(?:error|fail|✖|×|❌|no release type|commit [0-9a-f]{6,40} is missing)`)

@@ -1,6 +1,10 @@
 package rules
 
-import "github.com/mlops-bot/mlops-bot/shared/domain"
+import (
+	"strings"
+
+	"github.com/mlops-bot/mlops-bot/shared/domain"
+)
 
 func pythonVersionRule() *Rule {
 	return &Rule{
@@ -27,6 +31,14 @@ func pythonVersionRule() *Rule {
 		),
 		Keys: []string{"version", "required", "module", "symbol"},
 		Refine: func(w *Window, m *Match) bool {
+			if strings.Contains(m.textOf(w), "currently activated Python version") {
+				// Poetry looks for another one then.
+				for i := 1; i <= 4; i++ {
+					if t, ok := w.Text(i); ok && strings.HasPrefix(t, "Using ") {
+						return false
+					}
+				}
+			}
 			if name := m.Facts["module"]; name != "" {
 				var required string
 				if v := removedModules[topLevel(name)]; v != "" {

@@ -222,15 +222,14 @@ func (s *Scanner) evaluate(seq int) {
 				m.Facts[name] = string(text[at[2*g]:at[2*g+1]])
 			}
 		}
-		if r.Refine != nil {
-			if s.refined[p.rule]++; s.refined[p.rule] > maxRefined {
-				continue
-			}
-		}
-		if r.Refine != nil && !r.Refine(&Window{s: s, at: seq, Python: s.python[e.job]}, &m) {
+		if s.refined[p.rule]++; s.refined[p.rule] > maxRefined {
 			continue
 		}
-		m.Weak = m.Weak || level == warning
+		w := &Window{s: s, at: seq, Python: s.python[e.job]}
+		if w.passed() || r.Refine != nil && !r.Refine(w, &m) {
+			continue
+		}
+		m.Weak = m.Weak || level == warning || e.level == logs.Warning
 		s.keep(m, e)
 		matched = p.rule
 	}

@@ -56,8 +56,8 @@ func transientNetwork() *Rule {
 				return false // a test's mock may raise anything, a local service may be down
 			}
 			// A retry is announced before anybody knows how it ends.
-			m.Weak = strings.Contains(t, "Retrying (Retry(")
-			return !m.Weak || !recovered(w)
+			m.Weak = strings.Contains(t, "Retrying (Retry(") || w.answered()
+			return !strings.Contains(t, "Retrying (Retry(") || !recovered(w)
 		},
 	}
 }
