@@ -15,6 +15,7 @@ func apiChange() *Rule {
 		FactNames: []string{"package", "symbol", "file", "line"},
 		Patterns: patterns(
 			exc+`ImportError: cannot import name '(?P<symbol>\w+)' from (?P<partial>partially initialized module )?'(?P<module>[\w.]+)'(?: \((?P<path>[^)]*)\))?`,
+			`^cannot import name '(?P<symbol>\w+)' from '(?P<module>[\w.]+)'(?: \((?P<path>[^)]*)\))?$`,
 			exc+`AttributeError: (?:partially initialized )?module '?(?P<module>[A-Za-z_][\w.]*)'? has no attribute '?(?P<symbol>\w+)'?`,
 			exc+`AttributeError: (?:type object )?'(?P<class>[\w.]+)' (?:object )?has no attribute '(?P<symbol>\w+)'`,
 			exc+`TypeError: (?P<symbol>[\w.<>]+)\(\) (?:got an unexpected keyword argument '(?P<argument>\w+)'|got multiple values for|takes (?:from )?\d+|missing \d+ required)`,
@@ -35,6 +36,9 @@ func apiChange() *Rule {
 					delete(f, k)
 				}
 			}()
+			if strings.HasPrefix(t, "cannot import name") && !w.reported() {
+				return false
+			}
 			frames := w.traceback()
 			raised, _ := innermost(frames)
 			where, dep := whose(raised.File)

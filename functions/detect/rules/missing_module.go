@@ -20,12 +20,16 @@ func missingModule() *Rule {
 			exc+`(?:ModuleNotFoundError|ImportError): No module named '?(?P<module>[A-Za-z_][\w.]*)'?`,
 			`^(?:\S*/)?(?:python|pypy)[\d.]*(?:\.exe)?: No module named '?(?P<module>[A-Za-z_]\w*)'?(?:$|[\s;])`,
 			`\\python(?:\.exe)?: No module named '?(?P<module>[A-Za-z_]\w*)'?$`,
+			`^No module named '(?P<module>[A-Za-z_][\w.]*)'$`,
 			exc+`ImportError: Missing optional dependency '(?P<module>[\w.-]+)'`,
 			exc+`ImportError: Unable to find a usable engine; tried using: '(?P<module>[\w.-]+)'`,
 			`^\w+ requires the (?P<library>[\w.-]+) library but it was not found in your environment`,
 		),
 		Keys: []string{"module"},
 		Refine: func(w *Window, m *Match) bool {
+			if strings.HasPrefix(m.textOf(w), "No module named") && !w.reported() {
+				return false
+			}
 			if library := m.Facts["library"]; library != "" {
 				delete(m.Facts, "library")
 				m.Facts["module"] = strings.ToLower(strings.ReplaceAll(library, "-", "_"))

@@ -125,6 +125,13 @@ func (w *Window) traceback() []frame {
 	return up
 }
 
+// reported tells whether the line is an exception's message that lazy imports of
+// Hugging Face's libraries repeat under their own exception.
+func (w *Window) reported() bool {
+	t, _ := w.Text(-1)
+	return strings.HasSuffix(t, "because of the following error (look up to see its traceback):")
+}
+
 // handled tells whether another exception was raised while this one was being
 // handled: the code had an answer to it, so it may not be what matters.
 func (w *Window) handled() bool {
