@@ -1,13 +1,16 @@
 package detect
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/mlops-bot/mlops-bot/functions/detect/rules"
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
 
@@ -90,6 +93,49 @@ func BenchmarkDiagnoseSmall(b *testing.B) {
 	b.SetBytes(int64(len(log)))
 	for b.Loop() {
 		if _, _, err := Diagnose(context.Background(), Input{Log: strings.NewReader(log)}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkLines is a baseline: it only cuts the same bytes into lines.
+func BenchmarkLines(b *testing.B) {
+	log := greenLog(8 << 20)
+	want := bytes.Count(log, []byte("\n"))
+	b.SetBytes(int64(len(log)))
+	for b.Loop() {
+		n := 0
+		for s := bufio.NewScanner(bytes.NewReader(log)); s.Scan(); n++ {
+		}
+		if n != want {
+			b.Fatalf("%d lines of %d", n, want)
+		}
+	}
+}
+
+// BenchmarkAlternation is a baseline: the catalogue's patterns as one regular
+// expression, over the lines of a smaller log.
+func BenchmarkAlternation(b *testing.B) {
+	var patterns []string
+	for _, r := range rules.All() {
+		for _, p := range r.Patterns {
+			patterns = append(patterns, "(?:"+p.String()+")")
+		}
+	}
+	all := regexp.MustCompile(strings.Join(patterns, "|"))
+	log := greenLog(32 << 10)
+	b.SetBytes(int64(len(log)))
+	for b.Loop() {
+		for s := bufio.NewScanner(bytes.NewReader(log)); s.Scan(); {
+			all.Match(s.Bytes())
+		}
+	}
+}
+
+// BenchmarkCatalogue is what the first diagnosis of a process costs besides.
+func BenchmarkCatalogue(b *testing.B) {
+	for b.Loop() {
+		if _, err := rules.NewCatalogue(rules.All()); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -137,10 +137,12 @@ type Report struct {
 type Result struct {
 	Name  string `json:"name"`
 	Bytes int64  `json:"bytes"`
-	// Seconds is the time of the whole process, and BytesPerSecond follows from
-	// it. Given up tells that the run was ended before it was through, so that
-	// both are bounds.
+	// Seconds is how long the whole process took, CPU the time for which it had
+	// the processor, from which BytesPerSecond follows: on a machine with nothing
+	// else to do they are the same. GivenUp tells that the run was ended before it
+	// was through, so that all of them are bounds.
 	Seconds        float64 `json:"seconds"`
+	CPU            float64 `json:"cpu_seconds"`
 	BytesPerSecond float64 `json:"bytes_per_second"`
 	GivenUp        bool    `json:"given_up,omitempty"`
 	// Peak is the most memory that the process had resident in any round.
