@@ -117,7 +117,7 @@ func (s *Scanner) Add(l logs.Line) {
 		s.raised.end()
 	}
 	e := &s.ring[s.count%len(s.ring)]
-	e.text = append(e.text[:0], l.Text...)
+	e.text = append(e.text[:0], limit(l.Text)...)
 	e.read = ""
 	e.number, e.segment, e.job, e.level, e.marker, e.echo = l.Number, l.Segment, l.Job, l.Level, l.Marker, l.Echo
 	e.patterns = e.patterns[:0]
@@ -125,7 +125,7 @@ func (s *Scanner) Add(l logs.Line) {
 		if !l.Echo {
 			s.enter(l.Text)
 		}
-		s.list = s.c.filter.scan(l.Text, s.hits, s.list[:0])
+		s.list = s.c.filter.scan(e.text, s.hits, s.list[:0])
 		muted := s.section == warnings || s.section == captured || s.section == coverage
 		for _, i := range s.list {
 			s.hits[i] = false
@@ -187,14 +187,12 @@ func (s *Scanner) evaluate(seq int) {
 		return
 	}
 	slices.Sort(e.patterns)
-	text := limit(e.text)
+	text := e.text
 	level := spokenLevel(text)
 	if level == remark || e.source || reported(e.section) && (text[0] == '>' || text[0] == ' ') {
 		return // the program goes on, or the line is code that names an error
 	}
-	if e.level != logs.Error && answeredAt.Match(text) {
-		return // the program says in the same line what it does about it
-	}
+	var w *Window
 	matched := -1
 	s.lower = s.lower[:0]
 	for _, i := range e.patterns {
@@ -215,6 +213,9 @@ func (s *Scanner) evaluate(seq int) {
 		if at == nil || e.level != logs.Error && quoted(text, at[0]) {
 			continue
 		}
+		if w == nil && e.level != logs.Error && answeredAt.Match(text) {
+			return // the program says in the same line what it does about it
+		}
 		r := s.c.rules[p.rule]
 		m := Match{Rule: r, Line: e.number, EndLine: e.number, Segment: e.segment, Count: 1, Tested: e.section != plain, Exception: e.exception, Facts: map[string]string{}}
 		for g, name := range p.names {
@@ -225,8 +226,13 @@ func (s *Scanner) evaluate(seq int) {
 		if s.refined[p.rule]++; s.refined[p.rule] > maxRefined {
 			continue
 		}
-		w := &Window{s: s, at: seq, Python: s.python[e.job]}
-		if w.passed() || r.Refine != nil && !r.Refine(w, &m) {
+		if w == nil {
+			w = &Window{s: s, at: seq, Python: s.python[e.job]}
+			if w.passed() {
+				return
+			}
+		}
+		if r.Refine != nil && !r.Refine(w, &m) {
 			continue
 		}
 		m.Weak = m.Weak || level == warning || e.level == logs.Warning

@@ -31,7 +31,7 @@ const (
 
 // entry is one line as the scanner keeps it.
 type entry struct {
-	text      []byte
+	text      []byte // at most maxMatched of it
 	read      string // text as a string, once a window was asked for it
 	number    int
 	segment   int
@@ -78,7 +78,7 @@ func (w *Window) Text(offset int) (text string, ok bool) {
 		return "", false
 	}
 	if e.read == "" {
-		e.read = string(limit(e.text))
+		e.read = string(e.text)
 	}
 	return e.read, true
 }
