@@ -7,14 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mlops-bot/mlops-bot/functions/detect"
 	"github.com/mlops-bot/mlops-bot/functions/detect/rules"
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
 
 // drawn makes verdicts whose chance to be right is known: the logistic function
 // of 2, minus 3 where there are rivals, and 1.5 more or less by rule.
-func drawn(n int, r *rand.Rand) (rows []verdict, chance []float64) {
+func drawn(n int, r *rand.Rand) (rows []row, chance []float64) {
 	for i := range n {
 		e := rules.Evidence{}
 		z := 2.0
@@ -30,10 +29,7 @@ func drawn(n int, r *rand.Rand) (rows []verdict, chance []float64) {
 		}
 		p := 1 / (1 + math.Exp(-z))
 		chance = append(chance, p)
-		rows = append(rows, verdict{
-			log: labelled{group: fmt.Sprint(i % 40)}, choice: &detect.Considered{Rule: rule, Evidence: e}, choiceRight: r.Float64() < p,
-			got: domain.Finding{Category: "x"},
-		})
+		rows = append(rows, row{group: fmt.Sprint(i % 40), rule: rule, evidence: e, right: r.Float64() < p, first: true, weight: 1})
 	}
 	return rows, chance
 }
@@ -46,11 +42,11 @@ func TestFit(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, v := range rows {
-		if got := f.Confidence(v.choice.Evidence, v.choice.Rule); math.Abs(got-chance[i]) > 0.06 {
-			t.Fatalf("confidence %.3f where %.3f are right: %+v %+v", got, chance[i], v.choice, f)
+		if got := f.Confidence(v.evidence, v.rule); math.Abs(got-chance[i]) > 0.06 {
+			t.Fatalf("confidence %.3f where %.3f are right: %+v %+v", got, chance[i], v, f)
 		}
 	}
-	if f.Logs != 4000 || f.Groups != 40 || f.Rules["good"] <= f.Rules["poor"] {
+	if f.Matches != 4000 || f.Groups != 40 || f.Rules["good"] <= f.Rules["poor"] {
 		t.Errorf("%+v", f)
 	}
 	unseen, err := crossValidate(rows[:400], 1)
@@ -67,8 +63,8 @@ func TestFit(t *testing.T) {
 func TestCrossValidationIsBlind(t *testing.T) {
 	t.Parallel()
 	rows, _ := drawn(300, rand.New(rand.NewPCG(3, 4)))
-	for i := range 30 {
-		rows = append(rows, verdict{log: labelled{group: "alone"}, choice: &detect.Considered{Rule: "alone", Evidence: rules.Evidence{}}, choiceRight: i < 0})
+	for range 30 {
+		rows = append(rows, row{group: "alone", rule: "alone", evidence: rules.Evidence{}, weight: 1})
 	}
 	unseen, err := crossValidate(rows, 0.3)
 	if err != nil {
@@ -91,7 +87,7 @@ func TestReliability(t *testing.T) {
 		rows = append(rows, verdict{got: domain.Finding{Category: domain.Unknown, Confidence: 0}})
 	}
 	var out strings.Builder
-	if err := reliability(&out, "these", rows); err != nil {
+	if err := reliabilityTable(&out, "these", rows); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"0.90 up to 0.95", "0.920", "0.950", "19 of 20 (95.0 %) are right"} {

@@ -165,7 +165,9 @@ var noise = map[string]func(i int) string{
 	"APT": func(i int) string {
 		return fmt.Sprintf("Unpacking libpackage%d:amd64 (2.%d-1ubuntu3) ...", i, i%9)
 	},
-	"DOCKER": func(i int) string { return fmt.Sprintf("#%d %d.%03d Setting up library-%d", 5+i/20, i/10, i*37%1000, i) },
+	"DOCKER": func(i int) string {
+		return fmt.Sprintf("#%d %d.%03d Setting up library-%d", 5+i/20, i/10, i*37%1000, i)
+	},
 	"TRAIN": func(i int) string {
 		return fmt.Sprintf("epoch %d/10 step %d loss=%.4f val_error=%.4f lr=3e-4 %d img/s", 1+i/40, i, 2.3/float64(i+1), 2.9/float64(i+1), 800+i%50)
 	},

@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/mlops-bot/mlops-bot/functions/detect"
-	"github.com/mlops-bot/mlops-bot/functions/detect/rules"
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
 
@@ -42,13 +41,8 @@ type labelled struct {
 
 // verdict is what became of one log.
 type verdict struct {
-	log labelled
-	got domain.Finding
-	// choice is the likeliest cause, even where it was too doubtful to be the
-	// answer; nil where nothing was found. choiceRight tells whether it is right.
-	choice      *detect.Considered
-	choiceRight bool
-
+	log     labelled
+	got     domain.Finding
 	right   bool
 	line    bool
 	unknown bool
@@ -120,7 +114,7 @@ func diagnoses(corpusDir string, verbose bool) func(context.Context, string, io.
 		if err := summary(out, "all real logs", all, false); err != nil {
 			return err
 		}
-		if err := reliability(out, "real logs", all); err != nil {
+		if err := reliabilityTable(out, "real logs", all); err != nil {
 			return err
 		}
 		written, err := writtenLogs(corpusDir)
@@ -136,7 +130,7 @@ func diagnoses(corpusDir string, verbose bool) func(context.Context, string, io.
 			if err := summary(out, src.name, verdicts, verbose && src.name != "written, held"); err != nil {
 				return err
 			}
-			if err := reliability(out, src.name, verdicts); err != nil {
+			if err := reliabilityTable(out, src.name, verdicts); err != nil {
 				return err
 			}
 		}
@@ -214,27 +208,32 @@ func repository(text string) string {
 	return text
 }
 
+// text is the log itself.
+func (l labelled) text() ([]byte, error) {
+	if l.path == "" {
+		return l.log, nil
+	}
+	log, err := os.ReadFile(l.path)
+	if err != nil {
+		return nil, fmt.Errorf("read a log: %w", err)
+	}
+	return log, nil
+}
+
 // green is the label of a log of a job that passed: unknown is right.
 const green = "green"
 
 func judge(ctx context.Context, l labelled) (verdict, error) {
-	log := l.log
-	if l.path != "" {
-		var err error
-		if log, err = os.ReadFile(l.path); err != nil {
-			return verdict{}, fmt.Errorf("read a log: %w", err)
-		}
+	log, err := l.text()
+	if err != nil {
+		return verdict{}, err
 	}
 	start := time.Now()
-	d, ex, err := detect.Diagnose(ctx, detect.Input{Log: bytes.NewReader(log)})
+	d, _, err := detect.Diagnose(ctx, detect.Input{Log: bytes.NewReader(log)})
 	if err != nil {
 		return verdict{}, fmt.Errorf("diagnose %s: %w", l.name, err)
 	}
 	v := verdict{log: l, got: d.Primary, took: time.Since(start)}
-	if len(ex.Considered) > 0 && ex.Considered[0].Standing != rules.Excluded {
-		v.choice = &ex.Considered[0]
-		_, v.choiceRight = l.readings[v.choice.Category]
-	}
 	category := d.Primary.Category
 	if category == domain.Unknown && l.category == green {
 		category = green
@@ -329,39 +328,61 @@ func summary(out io.Writer, title string, verdicts []verdict, verbose bool) erro
 // bands are the lower ends of the classes in which a reliability table counts.
 var bands = []float64{0.99, 0.95, 0.9, 0.8, 0.7, 0.5, 0}
 
-// reliability prints how often findings of a confidence are right: a confidence
+// reliability counts how often findings of a confidence are right: a confidence
 // can be trusted where the two columns agree.
-func reliability(out io.Writer, title string, verdicts []verdict) error {
+type reliability struct {
+	title string
+	// n, right and sum are weights of the findings, of the right ones, and of the
+	// confidences, by band.
+	n, right, sum []float64
+}
+
+func newReliability(title string) *reliability {
+	return &reliability{title, make([]float64, len(bands)), make([]float64, len(bands)), make([]float64, len(bands))}
+}
+
+func (r *reliability) add(confidence float64, right bool, weight float64) {
+	i := slices.IndexFunc(bands, func(low float64) bool { return confidence >= low })
+	r.n[i] += weight
+	r.sum[i] += weight * confidence
+	if right {
+		r.right[i] += weight
+	}
+}
+
+func (r *reliability) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "%s: confidence\tfindings\tright\tmean confidence\tshare right\t\n", title)
-	above, rightAbove := 0, 0
+	fmt.Fprintf(w, "%s: confidence\tfindings\tright\tmean confidence\tshare right\t\n", r.title)
+	above, rightAbove, high := 0.0, 0.0, 1.0
 	for i, low := range bands {
-		high := 1.01
-		if i > 0 {
-			high = bands[i-1]
-		}
-		n, right, sum := 0, 0, 0.0
-		for _, v := range verdicts {
-			if c := v.got.Confidence; v.got.Category != domain.Unknown && c >= low && c < high {
-				n++
-				sum += c
-				if v.right {
-					right++
-				}
-			}
-		}
 		if low >= 0.9 {
-			above, rightAbove = above+n, rightAbove+right
+			above, rightAbove = above+r.n[i], rightAbove+r.right[i]
 		}
-		if n > 0 {
-			fmt.Fprintf(w, "%.2f up to %.2f\t%d\t%d\t%.3f\t%.3f\t\n", low, min(high, 1), n, right, sum/float64(n), float64(right)/float64(n))
+		if r.n[i] > 0 {
+			fmt.Fprintf(w, "%.2f up to %.2f\t%.4g\t%.4g\t%.3f\t%.3f\t\n", low, high, r.n[i], r.right[i], r.sum[i]/r.n[i], r.right[i]/r.n[i])
 		}
+		high = low
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(out, "%s: of the findings of 0.9 and above %s are right\n\n", title, share(rightAbove, above))
+	if above == 0 {
+		_, err := fmt.Fprintf(out, "%s: no finding has a confidence of 0.9 and above\n\n", r.title)
+		return err
+	}
+	_, err := fmt.Fprintf(out, "%s: of the findings of 0.9 and above %.4g of %.4g (%.1f %%) are right\n\n", r.title, rightAbove, above, 100*rightAbove/above)
 	return err
+}
+
+// reliabilityTable prints the reliability of what was answered.
+func reliabilityTable(out io.Writer, title string, verdicts []verdict) error {
+	t := newReliability(title)
+	for _, v := range verdicts {
+		if v.got.Category != domain.Unknown {
+			t.add(v.got.Confidence, v.right, 1)
+		}
+	}
+	return t.print(out)
 }
 
 func share(n, of int) string {

@@ -87,10 +87,10 @@ type ranked struct {
 // is Doubtful and nothing is primary.
 //
 // In this order it compares: whether the step failed; whether the evidence shows
-// a failure at all; the rule's rank; whether the line is new, or also stands in
-// the logs of green runs; the job and step that failed first; the position (for
-// rules that ask for it the last match, which is nearest to the exit, else the
-// first); and how many facts the match has.
+// a failure at all (a line that also stands in the logs of green runs doesn't);
+// the rule's rank; the job and step that failed first; the position (for rules
+// that ask for it the last match, which is nearest to the exit, else the first);
+// and how many facts the match has.
 func Choose(matches []Match, c Context) []Verdict {
 	var kept []ranked
 	var excluded []Verdict
@@ -113,7 +113,6 @@ func Choose(matches []Match, c Context) []Verdict {
 			cmp.Compare(a.tier, b.tier),
 			cmp.Compare(a.force, b.force),
 			cmp.Compare(b.Rule.Rank, a.Rule.Rank),
-			cmp.Compare(a.Familiar, b.Familiar),
 			cmp.Compare(a.Segment, b.Segment),
 			position(a.Match, b.Match),
 			cmp.Compare(len(b.Facts), len(a.Facts)),
@@ -121,12 +120,10 @@ func Choose(matches []Match, c Context) []Verdict {
 		)
 	})
 	out := make([]Verdict, 0, len(matches))
-	left := 1.0 // of the probability, which the first one takes its part of
 	for i, m := range kept {
 		v := Verdict{Match: m.Match, Standing: Secondary, Evidence: weigh(kept, i, c)}
-		v.Confidence = left * v.Evidence.Confidence(m.Rule.ID)
+		v.Confidence = v.Evidence.Confidence(m.Rule.ID)
 		if i == 0 {
-			left -= v.Confidence
 			v.Standing, v.Why = Primary, whyFirst(kept, c)
 			if v.Confidence < MinConfidence {
 				v.Standing = Doubtful
@@ -169,7 +166,7 @@ func forceOf(m Match, c Context, over func(Match) bool) force {
 	switch {
 	case named(m, c):
 		return exitSpeaksOfIt
-	case m.Weak || survived(m, c) || over(m):
+	case m.Weak || m.Familiar > 0 || survived(m, c) || over(m):
 		return notAFailure
 	}
 	return plainFailure
@@ -295,12 +292,12 @@ func whyNot(first, m ranked) string {
 		return "its step is not the one that failed first"
 	case m.force > first.force && first.force == exitSpeaksOfIt:
 		return "the exit code speaks of another"
+	case m.force > first.force && m.Familiar > 0:
+		return fmt.Sprintf("the line also stands in the logs of %d green runs", m.Familiar)
 	case m.force > first.force:
 		return "it alone does not show a failure, or the program got over it"
 	case m.Rule.Rank < first.Rule.Rank:
 		return fmt.Sprintf("%s explains it rather than the reverse (rank %d over %d)", first.Rule.ID, first.Rule.Rank, m.Rule.Rank)
-	case m.Familiar > first.Familiar:
-		return fmt.Sprintf("the line also stands in the logs of %d green runs", m.Familiar)
 	case m.Segment > first.Segment:
 		return "another job or step failed before"
 	default:

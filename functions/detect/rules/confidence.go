@@ -15,7 +15,7 @@ type Evidence map[string]float64
 
 // EvidenceNames are the names that Evidence may have, in the order in which
 // people read them.
-var EvidenceNames = []string{"in_failed_step", "off_failed_step", "not_a_failure", "rivals", "rank_lead", "far_from_exit", "facts_missing", "in_test_report", "in_green_logs"}
+var EvidenceNames = []string{"in_failed_step", "off_failed_step", "not_a_failure", "rivals", "rank_lead", "far_from_exit", "facts_missing", "in_test_report", "not_first"}
 
 // weigh measures the i-th of the ordered matches.
 func weigh(kept []ranked, i int, c Context) Evidence {
@@ -34,6 +34,9 @@ func weigh(kept []ranked, i int, c Context) Evidence {
 	}
 	if m.force == notAFailure {
 		put("not_a_failure", 1)
+	}
+	if i > 0 {
+		put("not_first", 1)
 	}
 	// Rivals are matches that could be the cause as well: as near to the failure,
 	// of another category.
@@ -61,7 +64,6 @@ func weigh(kept []ranked, i int, c Context) Evidence {
 	if m.Tested {
 		put("in_test_report", 1)
 	}
-	put("in_green_logs", float64(m.Familiar)/3)
 	return e
 }
 
@@ -82,10 +84,10 @@ func Certain(rule string) float64 {
 // penalty, whose rule terms are deviations from an average rule. `make
 // calibrate` writes it.
 type Fit struct {
-	// Logs and Groups are how many labelled logs with a finding it was fitted on,
-	// and of how many repositories they are.
-	Logs   int `json:"logs"`
-	Groups int `json:"groups"`
+	// Matches and Groups are how many matches in labelled logs it was fitted on, and
+	// of how many repositories they are.
+	Matches int `json:"matches"`
+	Groups  int `json:"groups"`
 	// Penalty is the ridge penalty that the cross-validation chose.
 	Penalty float64 `json:"penalty"`
 	// Bias and Weights are in log-odds.

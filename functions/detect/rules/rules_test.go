@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/mlops-bot/mlops-bot/functions/detect/logs"
@@ -114,6 +115,40 @@ func TestFixtures(t *testing.T) {
 			}
 			if diff := cmp.Diff(wants, got); diff != "" {
 				t.Errorf("diagnosis (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestEveryPatternHasAnExample tries every rule's patterns on its examples, one
+// more at a time: a pattern that adds nothing to what those before it find in
+// any of them is either unproven or dead.
+func TestEveryPatternHasAnExample(t *testing.T) {
+	t.Parallel()
+	for _, r := range All() {
+		t.Run(r.ID, func(t *testing.T) {
+			t.Parallel()
+			archive, err := txtar.ParseFile(filepath.Join("testdata", strings.ReplaceAll(r.ID, "-", "_")+".txtar"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := map[string][]Match{}
+			for i, p := range r.Patterns {
+				some := *r
+				some.Patterns = r.Patterns[:i+1]
+				c := catalogueOf(t, &some)
+				shown := false
+				for _, f := range archive.Files {
+					if !strings.HasPrefix(f.Name, "match/") {
+						continue
+					}
+					matches, _ := scan(t, c, f.Data)
+					shown = shown || !cmp.Equal(found[f.Name], matches, cmpopts.EquateEmpty(), cmpopts.IgnoreFields(Match{}, "Rule"))
+					found[f.Name] = matches
+				}
+				if !shown {
+					t.Errorf("no example for pattern %d: %s", i, p)
+				}
 			}
 		})
 	}
