@@ -47,3 +47,31 @@ func TestAHugeLog(t *testing.T) {
 		t.Errorf("%d MiB are kept", kept>>20)
 	}
 }
+
+// TestHugeLines reads 100 MB without a newline: what is kept of it is bounded,
+// and the cause behind it is found.
+func TestHugeLines(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"words":    "loss=0.125 Error: no such file or directory: ",
+		"NULs":     strings.Repeat("\x00", 4096),
+		"escapes":  "\x1b[31mError\x1b[0m: \x1b]0;",
+		"no ASCII": strings.Repeat("\xff\xfe\x80é", 512),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, ex, err := Diagnose(t.Context(), Input{Log: io.MultiReader(strings.NewReader("first\n"), &repeated{text: text, n: 100_000_000}, strings.NewReader("\n"+moduleLog))})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d.Primary.Category != "missing-module" || ex.CutLines != 1 || ex.Lines != 2+strings.Count(moduleLog, "\n") {
+				t.Errorf("%s, %d of %d lines cut", d.Primary.Category, ex.CutLines, ex.Lines)
+			}
+			for _, c := range ex.Considered {
+				if len(c.Text) > 4096 {
+					t.Errorf("%d bytes of evidence", len(c.Text))
+				}
+			}
+		})
+	}
+}
