@@ -50,6 +50,7 @@ type Store interface {
 	StandingIncident(ctx context.Context, repoID int64, branch, workflow, fingerprint string) (domain.Incident, bool, error)
 	StandingIncidents(ctx context.Context, repoID int64, branch, workflow string) ([]domain.Incident, error)
 	RepairByBranch(ctx context.Context, repoID int64, branch string) (domain.Repair, bool, error)
+	History
 	// DeleteInstallation deletes everything of an installation; repeating it is
 	// harmless.
 	DeleteInstallation(ctx context.Context, installationID int64) error
@@ -438,6 +439,9 @@ func (s *sighting) addIncident(ctx context.Context, out *domain.Outcome, g group
 	inc.Job.Steps = nil
 	inc.Finding, inc.Secondary, inc.Problems = g.diagnosis.Primary, g.diagnosis.Secondary, s.problems
 	inc.LastSeenAt = s.f.Now()
+	if inc.Flaky, err = FlakySoFar(ctx, s.f.Store, out.Reports[0], g.fingerprint, s.f.Now()); err != nil {
+		return err
+	}
 	out.Incidents = append(out.Incidents, inc)
 	out.Audit = append(out.Audit, domain.AuditEntry{
 		At: s.f.Now(), InstallationID: s.repo.InstallationID, RepoID: s.repo.ID, Actor: "detect", Action: "incident.detected",
@@ -475,6 +479,10 @@ func (s *sighting) resolve(ctx context.Context, out *domain.Outcome) error {
 			continue
 		}
 		inc.State, inc.ClosedAt = domain.IncidentResolved, s.f.Now()
+		// A green rerun is what shows that a failure comes and goes.
+		if inc.Flaky, err = FlakySoFar(ctx, s.f.Store, out.Reports[0], inc.Fingerprint, s.f.Now()); err != nil {
+			return err
+		}
 		out.Incidents = append(out.Incidents, inc)
 		out.Audit = append(out.Audit, domain.AuditEntry{
 			At: s.f.Now(), InstallationID: s.repo.InstallationID, RepoID: s.repo.ID, Actor: "detect", Action: "incident.resolved",

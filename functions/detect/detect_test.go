@@ -96,6 +96,10 @@ func (f *fakeStore) RepairByBranch(_ context.Context, _ int64, branch string) (d
 	return f.repair, f.repair.Branch == branch && branch != "", nil
 }
 
+func (*fakeStore) FailureHistory(context.Context, int64, string, string, time.Time) ([]domain.RunReport, error) {
+	return nil, nil
+}
+
 func (f *fakeStore) DeleteInstallation(_ context.Context, id int64) error {
 	f.deleted = append(f.deleted, id)
 	return nil

@@ -168,6 +168,9 @@ func Diagnose(ctx context.Context, in Input) (domain.Diagnosis, Explanation, err
 			Rule: f.Rule, Category: f.Category, Standing: v.Standing, Confidence: f.Confidence, Evidence: v.Evidence,
 			Job: f.Job, Step: f.Step, Line: f.Line, Text: f.Text, Count: v.Count, Why: v.Why,
 		})
+		if v.Standing == rules.Primary {
+			f.Why = v.Why
+		}
 		key := f.Fingerprint() + f.Job
 		if v.Standing != rules.Excluded && !seen[key] && len(findings) <= MaxSecondary {
 			seen[key] = true

@@ -66,6 +66,7 @@ type storeReads interface {
 	OpenPulls(ctx context.Context, repoID int64) (int, error)
 	RepairsSince(ctx context.Context, repoID int64, since time.Time) (int, error)
 	Report(ctx context.Context, repoID, runID int64, attempt int) (domain.RunReport, error)
+	FailureHistory(ctx context.Context, repoID int64, workflow, fingerprint string, since time.Time) ([]domain.RunReport, error)
 	Switch(ctx context.Context, repoID int64) (domain.Switch, error)
 	OutcomeCounts(ctx context.Context, rule, strategy string, repoID int64) (domain.Record, error)
 	Audit(ctx context.Context, f store.Filter) ([]store.AuditRecord, error)

@@ -44,6 +44,9 @@ type Finding struct {
 	// Text is the evidence: the matched line without timestamp, ANSI colours and
 	// secrets, at most 1,000 bytes.
 	Text string `json:"text"`
+	// Why says why this is the cause and not something else that the log shows: a
+	// clause for people, without secrets. It is set on primary findings.
+	Why string `json:"why,omitempty"`
 	// Facts are the rule's named captures, named as the taxonomy names them.
 	Facts map[string]string `json:"facts"`
 	// Keys are the names of the facts that tell this failure from another of its

@@ -35,6 +35,9 @@ type Incident struct {
 	Finding   Finding   `json:"finding"`
 	Secondary []Finding `json:"secondary,omitempty"`
 	Problems  []string  `json:"problems,omitempty"`
+	// Flaky is the evidence that the failure comes and goes on commits that nobody
+	// changed, nil where the history doesn't show it.
+	Flaky *Flakiness `json:"flaky,omitempty"`
 	// Change is what happened since the last green run, looked up when the incident
 	// was opened; nil where that wasn't known.
 	Change *Change `json:"change,omitempty"`

@@ -157,6 +157,13 @@ func (s numberedStore) StandingIncidents(ctx context.Context, repoID int64, bran
 	return s.Store.StandingIncidents(ctx, repoID, branch, workflow)
 }
 
+func (s numberedStore) FailureHistory(ctx context.Context, repoID int64, workflow, fingerprint string, since time.Time) (v []domain.RunReport, err error) {
+	if err = s.k.step("store.FailureHistory"); err != nil {
+		return v, err
+	}
+	return s.Store.FailureHistory(ctx, repoID, workflow, fingerprint, since)
+}
+
 func (s numberedStore) RecentIncidents(ctx context.Context, installationID int64, since time.Time) (incidents, repos int, err error) {
 	if err = s.k.step("store.RecentIncidents"); err != nil {
 		return incidents, repos, err
