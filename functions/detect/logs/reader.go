@@ -248,21 +248,22 @@ func readSome(src io.Reader, p []byte) (int, error) {
 	return 0, io.ErrNoProgress
 }
 
-var byteOrderMark = []byte("\ufeff")
-
 // line makes a Line of a part of the log.
 func (r *Reader) line(raw []byte, number int, first bool, cut int) Line {
 	text := raw
 	var job, step []byte
 	if first {
-		text = bytes.TrimPrefix(text, byteOrderMark)
+		text = trimMark(text)
 		n := r.stamp(text)
 		if n == 0 {
 			job, step, text = splitColumns(text)
-			text = bytes.TrimPrefix(text, byteOrderMark)
+			text = trimMark(text)
 			n = r.stamp(text)
 		}
 		text = text[n:]
+		if n > 0 {
+			text = text[stampLen(text):] // logs of containers bring their own
+		}
 	}
 	text = clean(text)
 	marker, level, text := splitMarker(text)
@@ -308,7 +309,7 @@ func splitColumns(b []byte) (job, step, text []byte) {
 		return nil, nil, b
 	}
 	rest := b[i+1+j+1:]
-	if stampLen(bytes.TrimPrefix(rest, byteOrderMark)) == 0 {
+	if stampLen(trimMark(rest)) == 0 {
 		return nil, nil, b
 	}
 	return b[:i], b[i+1 : i+1+j], rest

@@ -132,6 +132,35 @@ var raisedAt = re(`^(?:E {1,40}|FAILED \S+ - |\s*)(?:\w+\.)*\w*(?:Error|Exceptio
 // recordAt is what stands before the message of a record in logfmt.
 var recordAt = re(`\b(?:msg|message|err|error)=$`)
 
+// said is what a program printed in a line: BuildKit puts a step's number and the
+// seconds since its start in front of it, "#8 0.201 ", and only the seconds where
+// it repeats a failed step's end.
+func said(text []byte) []byte {
+	rest := text
+	if len(rest) > 1 && rest[0] == '#' {
+		if i := digits(rest[1:]); i > 0 && 1+i < len(rest) && rest[1+i] == ' ' {
+			rest = rest[i+2:]
+		}
+	}
+	i := digits(rest)
+	if i == 0 || i >= len(rest) || rest[i] != '.' {
+		return text
+	}
+	j := digits(rest[i+1:])
+	if end := i + 1 + j; j > 0 && end < len(rest) && rest[end] == ' ' {
+		return rest[end+1:]
+	}
+	return text
+}
+
+func digits(b []byte) int {
+	n := 0
+	for n < len(b) && n < 8 && b[n]-'0' <= 9 {
+		n++
+	}
+	return n
+}
+
 // passed tells of a line that a build step or a test printed which ended well:
 // BuildKit numbers the lines of its steps and says "#8 DONE", and pytest -v -s
 // prints what a test says between the test's name and its PASSED.

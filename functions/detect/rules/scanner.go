@@ -187,7 +187,7 @@ func (s *Scanner) evaluate(seq int) {
 		return
 	}
 	slices.Sort(e.patterns)
-	text := e.text
+	text := said(e.text)
 	level := spokenLevel(text)
 	if level == remark || e.source || reported(e.section) && (text[0] == '>' || text[0] == ' ') {
 		return // the program goes on, or the line is code that names an error
