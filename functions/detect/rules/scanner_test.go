@@ -2,6 +2,7 @@ package rules
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -19,7 +20,7 @@ func scanned(t *testing.T, log io.Reader, rules ...*Rule) *Scanner {
 	s := catalogueOf(t, rules...).NewScanner()
 	for {
 		l, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			s.Finish()
 			return s
 		}
