@@ -26,12 +26,22 @@ func explain(out io.Writer, ex detect.Explanation) error {
 		b.WriteString("\n")
 		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		fmt.Fprintf(w, "  LINE\tRULE\tSTANDING\tCONFIDENCE\tWHY\n")
-		for _, c := range ex.Considered {
+		for i := 0; i < len(ex.Considered); {
+			c := ex.Considered[i]
+			alike := 1
+			for i+alike < len(ex.Considered) && sameFate(c, ex.Considered[i+alike]) {
+				alike++
+			}
 			confidence := fmt.Sprintf("%.3f", c.Confidence)
 			if c.Standing == rules.Excluded {
 				confidence = "-"
 			}
-			fmt.Fprintf(w, "  %d\t%s\t%s\t%s\t%s\n", c.Line, c.Rule, c.Standing, confidence, c.Why)
+			why := c.Why
+			if alike > 1 {
+				why += fmt.Sprintf(" (and %d more up to line %d)", alike-1, ex.Considered[i+alike-1].Line)
+			}
+			fmt.Fprintf(w, "  %d\t%s\t%s\t%s\t%s\n", c.Line, c.Rule, c.Standing, confidence, why)
+			i += alike
 		}
 		if err := w.Flush(); err != nil {
 			return err
@@ -50,6 +60,11 @@ func explain(out io.Writer, ex detect.Explanation) error {
 	b.WriteString("\n")
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// sameFate tells whether two matches need one row only.
+func sameFate(a, b detect.Considered) bool {
+	return a.Rule == b.Rule && a.Standing == b.Standing && a.Why == b.Why && a.Standing != rules.Primary
 }
 
 // evidence lists what the confidence was computed from.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/mlops-bot/mlops-bot/functions/detect"
@@ -232,8 +233,22 @@ func (d diagnoseCommand) printText(w io.Writer, a answer) error {
 	for _, k := range sortedKeys(p.Facts) {
 		fmt.Fprintf(&b, "  %s: %s\n", k, p.Facts[k])
 	}
-	for _, s := range a.diagnosis.Secondary {
-		fmt.Fprintf(&b, "  also: %s, %s\n", s.Category, a.line(s.Line))
+	for i, s := range a.diagnosis.Secondary {
+		same := func(o domain.Finding) bool { return o.Category == s.Category }
+		if slices.IndexFunc(a.diagnosis.Secondary, same) < i {
+			continue
+		}
+		fmt.Fprintf(&b, "  also: %s, %s", s.Category, a.line(s.Line))
+		more := -1
+		for _, o := range a.diagnosis.Secondary {
+			if same(o) {
+				more++
+			}
+		}
+		if more > 0 {
+			fmt.Fprintf(&b, " and %d more", more)
+		}
+		b.WriteByte('\n')
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

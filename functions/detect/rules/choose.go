@@ -120,10 +120,12 @@ func Choose(matches []Match, c Context) []Verdict {
 		)
 	})
 	out := make([]Verdict, 0, len(matches))
+	left := 1.0 // a log has one cause: what the likeliest leaves is for the others
 	for i, m := range kept {
 		v := Verdict{Match: m.Match, Standing: Secondary, Evidence: weigh(kept, i, c)}
-		v.Confidence = v.Evidence.Confidence(m.Rule.ID)
+		v.Confidence = left * v.Evidence.Confidence(m.Rule.ID)
 		if i == 0 {
+			left -= v.Confidence
 			v.Standing, v.Why = Primary, whyFirst(kept, c)
 			if v.Confidence < MinConfidence {
 				v.Standing = Doubtful

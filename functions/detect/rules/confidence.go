@@ -31,6 +31,8 @@ func weigh(kept []ranked, i int, c Context) Evidence {
 		put("in_failed_step", 1)
 	case inStoppedStep, behindFailure:
 		put("off_failed_step", 1)
+	case inUnclearStep:
+		// neither speaks for it nor against it
 	}
 	if m.force == notAFailure {
 		put("not_a_failure", 1)

@@ -184,27 +184,53 @@ func (w *Window) passed() bool {
 	named := false
 	for i := 0; i >= -40 && !named; i-- {
 		up, ok := w.Text(i)
-		if !ok || i < 0 && verdictAtEnd.MatchString(up) {
+		if !ok || i < 0 && verdictOf(up) != "" {
 			return false
 		}
-		named = testName.MatchString(up)
+		named = namesTest(up)
 	}
 	for i := 0; named && i <= after; i++ {
 		next, ok := w.Text(i)
-		if !ok || i > 0 && testName.MatchString(next) {
+		if !ok || i > 0 && namesTest(next) {
 			return false
 		}
-		if v := first(verdictAtEnd, next); v != "" {
+		if v := verdictOf(next); v != "" {
 			return v == "PASSED" || v == "XFAIL" || v == "SKIPPED"
 		}
 	}
 	return false
 }
 
+// namesTest tells whether a line begins with the name of a test.
+func namesTest(text string) bool {
+	return strings.Contains(text, ".py::") && testName.MatchString(text)
+}
+
+// verdictOf is what pytest says of a test at a line's end, with or without the
+// share of the tests that are through ("PASSED [ 41%]"), "" where it doesn't.
+func verdictOf(text string) string {
+	const blank = "\t\n\f\r "
+	t := strings.TrimRight(text, blank)
+	if share, ok := strings.CutSuffix(t, "%]"); ok {
+		head := strings.TrimRight(share, "0123456789")
+		before, ok := strings.CutSuffix(strings.TrimRight(head, " "), "[")
+		if t = strings.TrimRight(before, blank); !ok || head == share || t == before {
+			return ""
+		}
+	}
+	for _, v := range verdicts {
+		if before, ok := strings.CutSuffix(t, v); ok && (before == "" || strings.TrimRight(before, blank) != before) {
+			return v
+		}
+	}
+	return ""
+}
+
+var verdicts = [...]string{"PASSED", "FAILED", "ERROR", "XFAIL", "SKIPPED", "XPASS", "RERUN"}
+
 var (
-	buildStep    = re(`^(#\d+ )\d+\.\d+ `)
-	testName     = re(`^\S+\.py::\S+ `)
-	verdictAtEnd = re(`(?:^|\s)(PASSED|FAILED|ERROR|XFAIL|SKIPPED|XPASS|RERUN)(?:\s+\[ *\d+%\])?\s*$`)
+	buildStep = re(`^(#\d+ )\d+\.\d+ `)
+	testName  = re(`^\S+\.py::\S+ `)
 )
 
 // answeredAt is what a program says behind a failure, in the same line, when it
