@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 )
@@ -34,6 +35,16 @@ func fence(lang, s string) string {
 	ticks := strings.Repeat("`", max(longestRun(s, '`')+1, 3))
 	return ticks + lang + "\n" + s + "\n" + ticks
 }
+
+// inert is how text in a line of GitHub's Markdown means nothing but itself: the
+// entities can't be structure, and after an @ or a # a sign of no width keeps
+// GitHub from seeing a mention or a reference.
+var inert = strings.NewReplacer(`\`, `\\`, "*", `\*`, "_", `\_`, "~", `\~`, "|", `\|`, "$", `\$`,
+	"<", "&lt;", ">", "&gt;", "&", "&amp;", "[", "&#91;", "]", "&#93;", "`", "&#96;", "://", "&#58;//", "www.", "www&#46;",
+	"@", "@\u200b", "#", "#\u200b")
+
+// prose renders a clause of ours that may quote strangers, in one line.
+func prose(s string) string { return inert.Replace(oneLine(s)) }
 
 // printable drops control and formatting characters (escapes, bidirectional
 // overrides, zero-width signs) other than newline and tab, and bounds the length.
@@ -92,8 +103,9 @@ func logLink(inc domain.Incident) string {
 }
 
 // whatFailed is the part about the failure that the pull request and the issue
-// share.
-func whatFailed(b *strings.Builder, inc domain.Incident) {
+// share: what it is and why that is thought, what changed before it, and whether
+// it comes and goes. At most listed suspects and flips are named.
+func whatFailed(b *strings.Builder, inc domain.Incident, listed int) {
 	finding := inc.Finding
 	fmt.Fprintf(b, "### What failed\n\n")
 	fmt.Fprintf(b, "%s in job %s", bold(orUnknown(finding.Title, finding.Category)), code(inc.Job.Name))
@@ -108,8 +120,21 @@ func whatFailed(b *strings.Builder, inc domain.Incident) {
 		fmt.Fprintf(b, "%s\n\n", fence("text", finding.Text))
 		fmt.Fprintf(b, "[Line %d of the job's log](%s) · category %s · confidence %.0f %%\n\n", finding.Line, logLink(inc), code(finding.Category), finding.Confidence*100)
 	}
+	if finding.Why != "" {
+		fmt.Fprintf(b, "Why this is the cause: %s.\n\n", prose(finding.Why))
+	}
 	for _, p := range inc.Problems {
 		fmt.Fprintf(b, "> Not everything could be read: %s\n\n", code(p))
+	}
+	if inc.Change != nil {
+		change := *inc.Change
+		change.Suspects = change.Suspects[:min(len(change.Suspects), listed)]
+		fmt.Fprintf(b, "### What changed since it was green\n\n%s\n", change.Markdown())
+	}
+	if inc.Flaky != nil {
+		flaky := *inc.Flaky
+		flaky.Flips = flaky.Flips[:min(len(flaky.Flips), listed)]
+		fmt.Fprintf(b, "### It comes and goes\n\n%s\n", flaky.Markdown())
 	}
 }
 
@@ -117,11 +142,15 @@ func bold(s string) string {
 	return "**" + strings.NewReplacer("*", "", "\n", " ").Replace(printable(s)) + "**"
 }
 
+// maxPullListed is how many suspects and flips a pull request names. It is read
+// for its change; the console has them all.
+const maxPullListed = 3
+
 // pullBody is the pull request's description: what failed, the evidence, what
 // was changed and why, how it will be verified, and how to stop the bot.
 func pullBody(r domain.Repair, inc domain.Incident) string {
 	var b strings.Builder
-	whatFailed(&b, inc)
+	whatFailed(&b, inc, maxPullListed)
 	fmt.Fprintf(&b, "### What this changes, and why\n\n%s\n\n", r.Plan.Rationale)
 	for _, e := range r.Plan.Edits {
 		fmt.Fprintf(&b, "- %s\n", code(e.Path))
@@ -156,18 +185,35 @@ func issueTitle(inc domain.Incident) string {
 	return fmt.Sprintf("%s needs a person: %s", oneLine(orUnknown(inc.Run.WorkflowName, inc.WorkflowPath)), orUnknown(inc.Finding.Title, inc.Finding.Category))
 }
 
-// maxProofs bounds the jobs that a text names for one repair: GitHub takes 65,536
-// characters.
-const maxProofs = 30
+const (
+	// maxText is how many characters GitHub takes in an issue.
+	maxText = 65536
+	// maxProofs bounds the jobs that a text names for one repair.
+	maxProofs = 30
+)
 
-// issueBody is the diagnosis and what was tried, for the person who is asked.
+// issueBody is the diagnosis and what was tried, for the person who is asked. It
+// names everything, unless long names make that more than GitHub takes: a shorter
+// issue is better than none.
 func issueBody(root, last domain.Incident, repairs []domain.Repair) string {
+	var body string
+	for _, listed := range []int{maxProofs, 3, 1} {
+		body = issueText(root, last, repairs, listed)
+		if utf8.RuneCountInString(body) <= maxText {
+			break
+		}
+	}
+	return body
+}
+
+// issueText is issueBody with lists of at most listed entries.
+func issueText(root, last domain.Incident, repairs []domain.Repair, listed int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "The bot could not repair this and stops here.\n\n")
-	whatFailed(&b, root)
+	whatFailed(&b, root, listed)
 	if last.ID != root.ID {
 		fmt.Fprintf(&b, "With that out of the way, another failure came to light:\n\n")
-		whatFailed(&b, last)
+		whatFailed(&b, last, listed)
 	}
 	fmt.Fprintf(&b, "### What was tried\n\n")
 	for _, r := range repairs {
@@ -180,8 +226,8 @@ func issueBody(root, last domain.Incident, repairs []domain.Repair) string {
 			fmt.Fprintf(&b, "- %s: %s\n", code(r.Plan.Title), r.State)
 		}
 		for i, p := range r.Proofs {
-			if i == maxProofs {
-				fmt.Fprintf(&b, "  - and %d more jobs\n", len(r.Proofs)-maxProofs)
+			if i == listed {
+				fmt.Fprintf(&b, "  - and %d more jobs\n", len(r.Proofs)-listed)
 				break
 			}
 			fmt.Fprintf(&b, "  - [run %d](%s), job %s: %s\n", p.RunID, p.HTMLURL, code(p.Job), p.Conclusion)
