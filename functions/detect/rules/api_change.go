@@ -21,6 +21,7 @@ func apiChange() *Rule {
 			exc+`TypeError: (?P<symbol>[\w.<>]+)\(\) (?:got an unexpected keyword argument '(?P<argument>\w+)'|got multiple values for|takes (?:from )?\d+|missing \d+ required)`,
 			exc+`(?P<exception>TypeError): (?P<reason>.*(?:not allowed|no longer|removed|deprecated|unexpected|[Ee]xpected \S+ to be|not supported|does not support|invalid keyword|must be (?:real|str|a|an) ).*)`,
 			exc+`(?:\w+\.)*(?:\w*Error|\w*Exception|\w*Warning): .*(?:has been removed|have been removed|was removed in|is no longer supported|has been moved to)`,
+			"^`(?P<symbol>\\w+)` has been removed from (?P<class>scikit-learn) since version",
 			exc+`(?P<exception>ValueError): Argument\(s\) not recognized: \{'(?P<argument>\w+)'`,
 			exc+`ModuleNotFoundError: No module named '(?P<module>\w+\.[\w.]+)'`,
 			exc+`(?P<class>openai)\.(?:lib\._old_api\.)?APIRemovedInV1: `,
@@ -87,7 +88,7 @@ func apiChange() *Rule {
 				pkg = "pydantic"
 			case f["class"] == "openai":
 				pkg = "openai"
-			case strings.HasPrefix(f["class"], "sklearn"):
+			case f["class"] == "scikit-learn", strings.HasPrefix(f["class"], "sklearn"):
 				pkg = "sklearn"
 			case f["class"] != "":
 				pkg = classes[f["class"]]

@@ -17,7 +17,7 @@ func appTimeout() *Rule {
 			`^E +Failed: Timeout (?:\(?>)(?P<seconds>[\d.]+)s`,
 			`^\++ Timeout \++$`,
 			`(?:thrown: ")?Exceeded timeout of (?P<ms>\d+) ms for a (?:test|hook)`,
-			`Timeout of (?P<ms>\d+)ms exceeded`,
+			`Timeout of (?P<ms>\d+)ms (?:exceeded|hit)`,
 			exc+`subprocess\.TimeoutExpired: Command .* timed out after (?P<seconds>[\d.]+) seconds`,
 			exc+`nbclient\.exceptions\.CellTimeoutError: `,
 			`^(?:[Ee]rror: |ERROR: )?(?i:timed out) (?:after (?P<seconds>\d+) ?s(?:ec(?:ond)?s?)? )?(?:while )?waiting for `,

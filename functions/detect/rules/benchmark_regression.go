@@ -15,7 +15,7 @@ func benchmarkRegression() *Rule {
 			`Performance alert! Previous value was `,
 			`^(?:# )?:warning: \*\*Performance Alert\*\*`,
 			`^PERFORMANCE DECREASED\.$`,
-			`^(?:\S*(?:Error|Exit|Exception): )?.*(?i:\bregress(?:ed|ion)\b.{0,60}\b(?:exceeds?|above|over|more than)\b.{0,30}(?:threshold|limit|\d ?%))`,
+			`(?i)\b(?:performance|benchmarks?|latency|throughput|runtime|slower)\b.{0,60}\bregress(?:ed|ions?)\b.{0,60}\b(?:exceeds?|above|over|more than)\b.{0,30}(?:threshold|limit|\d ?%)`,
 			`^(?i:error|fail\w*)\b.*[Pp]erformance regression`,
 		),
 		Refine: func(w *Window, m *Match) bool {

@@ -12,7 +12,8 @@ func checkoutFailed() *Rule {
 		FactNames: []string{"ref"},
 		Patterns: patterns(
 			`fatal: couldn't find remote ref (?P<ref>\S+)`,
-			`fatal: (?:reference|unable to read tree|remote error).*(?:is not a tree|not our ref):? ?(?P<ref>\S*)`,
+			`fatal: (?:reference|remote error).*(?:is not a tree|not our ref):? ?(?P<ref>\S*)`,
+			`fatal: unable to read tree \(?(?P<ref>[0-9a-f]+)`,
 			`^(?:##\[error\])?fatal: repository '(?P<ref>[^']+)' not found`,
 			`fatal: No url found for submodule path '(?P<ref>[^']+)' in \.gitmodules`,
 			`fatal: Remote branch (?P<ref>\S+) not found in upstream`,

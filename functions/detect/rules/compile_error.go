@@ -27,7 +27,6 @@ func compileError() *Rule {
 			`^(?P<file>[\w./-]+\.go):(?P<line>\d+):\d+: (?:undefined: |cannot use |declared and not used|imported and not used|missing return|syntax error|too many arguments|not enough arguments|undeclared name)`,
 			`^CMake Error at (?P<file>[^:\s]+):(?P<line>\d+)`,
 			`^nvcc fatal`,
-			`^(?P<file>\S+\.java):(?P<line>\d+): error: `,
 			`^\[error\] (?P<file>\S+\.scala):(?P<line>\d+):\d+: `,
 			`^(?P<file>\S+\.(?:cs|fs|vb))\((?P<line>\d+),\d+\): error [A-Z]{2,3}\d{4}: `,
 			`^error: (?:linking with .cc. failed|could not compile .\S+.)`,
@@ -35,7 +34,8 @@ func compileError() *Rule {
 			`^\S*ld: (?:error: )?undefined symbol: `,
 			`^collect2: error: ld returned`,
 			`^(?:ninja: build stopped: subcommand failed|make(?:\[\d+\])?: \*\*\* \[.+\.o\] Error \d+)`,
-			`^ERROR: Build did NOT complete successfully`,
+			`^ERROR: (?P<file>\S+/BUILD(?:\.bazel)?):(?P<line>\d+):\d+: .* failed: \(`,
+			`^(?:ERROR|FAILED): Build did NOT complete successfully`,
 			`^(?:\[vite\]: )?(?:error during build:|Build failed with \d+ errors?:)$`,
 			`^✘ \[ERROR\] .+`,
 			`^(?P<file>\S+\.tex):(?P<line>\d+): `,
@@ -61,7 +61,18 @@ func compileError() *Rule {
 			if strings.HasPrefix(m.textOf(w), "error: could not compile") || strings.HasPrefix(m.textOf(w), "ninja:") || strings.HasPrefix(m.textOf(w), "make") || strings.HasPrefix(m.textOf(w), "collect2:") {
 				m.Weak = true // what failed stands above
 			}
+			for i := 1; i <= 12 && m.Facts["file"] == ""; i++ {
+				if t, ok := w.Text(i); ok {
+					if p := placeBelow.FindStringSubmatch(t); p != nil {
+						m.Facts["file"], m.Facts["line"] = relative(p[1]), p[2]
+					}
+				}
+			}
 			return true
 		},
 	}
 }
+
+// placeBelow is how rustc, Maven, Cython and esbuild name the place of an error
+// whose message stands above.
+var placeBelow = re(`^(?:\s*--> |\[ERROR\] |\s{4})?(\S+\.(?:rs|java|kt|pyx|pxd|[cm]?[jt]sx?)):\[?(\d+)[:,]\d+[\]:]?(?:\s|$)`)

@@ -28,6 +28,8 @@ func configMissing() *Rule {
 			`^\s*Could not find profile named '(?P<key>[^']+)'`,
 			`^env file (?P<file>\S+) not found`,
 			exc+`hydra\.errors\.ConfigCompositionException`,
+			`^In '[^']+': Could not find '(?P<file>[^']+)'$`,
+			`^Could not override '(?P<key>[^']+)'\.$`,
 			`(?i)^(?:\S*error|fatal|exception)\b:? .*\b(?:missing|required|undefined) (?:required )?environment variables?\b:? ?['"\x60]?(?P<key>[A-Z][A-Z0-9_]+)?`,
 			`(?i)^(?:\S*error|fatal|exception)\b:? .*\benvironment variable ['"\x60]?(?P<key>[A-Z][A-Z0-9_]+)['"\x60]? (?:is |was |must be )?(?:not set|required|missing|undefined|set\b)`,
 			`^(?i:error|fatal)\b.*[Cc]onfig(?:uration)? file (?:not found|does not exist):? ?(?P<file>\S*)`,

@@ -21,7 +21,7 @@ func containerImageNotFound() *Rule {
 			`Failed to pull image "(?P<image>[^"]+)".*(?:ErrImagePull|not found|manifest unknown)`,
 			`no match for platform in manifest`,
 			`no matching manifest for \S+ in the manifest list entries`,
-			`docker: Error response from daemon: No such image: (?P<image>\S+)`,
+			`Error response from daemon: No such image: (?P<image>\S+)|An image does not exist locally with the tag: (?P<image>\S+)`,
 		),
 		Keys: []string{"image"},
 		Refine: func(w *Window, m *Match) bool {
