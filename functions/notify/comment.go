@@ -110,8 +110,21 @@ func markdown(m Message) string {
 	if len(facts) > 0 {
 		p("%s\n\n", strings.Join(facts, " · "))
 	}
+	if m.Why != "" && m.explains() {
+		p("Why this is the cause: %s.\n\n", mdText(m.Why))
+	}
 	for _, s := range m.Secondary {
 		p("Also in the log: %s (%s) %s\n\n", mdText(s.Cause), mdLink(logLabel(s), s.URL), mdCode(plain(s.Text, maxName)))
+	}
+
+	if m.Changed != "" && m.explains() {
+		p("**What changed:** %s\n\n", mdText(m.Changed))
+		if m.Suspect != "" {
+			p("**First suspect:** %s\n\n", m.suspect(mdText, mdLink))
+		}
+	}
+	if m.Flaky != "" {
+		p("**Flaky:** %s\n\n", mdText(m.Flaky))
 	}
 
 	foot := mdText(footer(m))

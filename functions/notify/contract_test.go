@@ -297,7 +297,12 @@ func hostile(t *testing.T, provider string) {
 			inc := with(oom(), func(i *domain.Incident) {
 				i.Branch, i.WorkflowPath, i.Repo.FullName, i.Repo.HTMLURL = s, s, s, "javascript:"+s
 				i.Run.HTMLURL, i.Job.HTMLURL = s, "https://github.com/a) [x](https://evil.example.com"
-				i.Finding = domain.Finding{Category: s, Rule: s, Title: s, Job: s, Step: s, Text: s, Line: 1, Facts: map[string]string{s: s, "b": s}}
+				i.Finding = domain.Finding{Category: s, Rule: s, Title: s, Job: s, Step: s, Text: s, Line: 1, Facts: map[string]string{s: s, "b": s}, Why: "it stands in the step " + s}
+				i.Change = new(with(bigger(), func(c *domain.Change) {
+					c.Branch, c.GreenBranch, c.Green.HTMLURL = s, s+"2", s
+					c.Suspects = []domain.Suspect{{SHA: "5eedf00d", Author: s, Subject: s, HTMLURL: "https://github.com/|x> <!channel) [x](https://evil.example.com", Reasons: []domain.Reason{{Does: "changes", Name: s, In: s}, {Does: "sets", Name: s, In: s}}}}
+				}))
+				i.Flaky = new(with(comesAndGoes(), func(f *domain.Flakiness) { f.Flips[0] = domain.Flip{Commit: s, Branch: s, Author: s, Job: s} }))
 				i.Secondary = []domain.Finding{i.Finding, i.Finding, i.Finding, i.Finding}
 				i.Problems = []string{s, s, s, s, s}
 				i.Run.PullRequests = []int{1}

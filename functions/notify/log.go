@@ -42,6 +42,7 @@ func (c logChannel) Notify(ctx context.Context, m Message, key string) (string, 
 	for _, a := range []slog.Attr{
 		slog.String("job", m.Job), slog.String("rule", m.Rule), slog.String("repair_id", m.RepairID), slog.String("strategy", m.Strategy),
 		slog.String("action", m.Action), slog.String("pull_url", m.PullURL),
+		slog.String("why", m.Why), slog.String("changed", m.Changed), slog.String("suspect", m.Suspect), slog.String("flaky", m.Flaky),
 	} {
 		if a.Value.String() != "" {
 			attrs = append(attrs, a)

@@ -45,6 +45,7 @@ const (
 const (
 	maxName      = 120 // runes of a branch, a job, a path
 	maxSentence  = 400
+	maxAccount   = 800 // of what came before the failure
 	maxExcerpt   = 900
 	maxLines     = 12
 	maxSecondary = 3
@@ -85,6 +86,17 @@ type Message struct {
 	Evidence  Evidence   `json:"evidence"`
 	Secondary []Evidence `json:"secondary,omitempty"`
 	Problems  []string   `json:"problems,omitempty"` // what could not be read
+	Why       string     `json:"why,omitempty"`      // a clause: why this is the cause and not something else in the log
+
+	// Changed is a sentence on what changed since the last green run, absent where
+	// that isn't known. Suspect is the commit that most likely brought the failure,
+	// with the reasons; it begins with its abbreviated SHA where SuspectURL is set.
+	Changed    string `json:"changed,omitempty"`
+	Suspect    string `json:"suspect,omitempty"`
+	SuspectURL string `json:"suspect_url,omitempty"`
+	// Flaky is a sentence with the evidence that the failure comes and goes without
+	// a change, absent where the history doesn't show it.
+	Flaky string `json:"flaky,omitempty"`
 
 	// Of the repair:
 	Action     string           `json:"action,omitempty"` // what was done, the plan's title
@@ -200,6 +212,7 @@ func compose(inc domain.Incident, rep *domain.Repair, chain []domain.Repair, con
 		Rule:       plain(f.Rule, maxName),
 		Cause:      cause(f),
 		Evidence:   evidence(inc, f),
+		Why:        plain(f.Why, maxSentence),
 		SeenAt:     inc.OpenedAt.UTC(),
 		Repository: inc.Repo,
 	}
@@ -221,6 +234,7 @@ func compose(inc domain.Incident, rep *domain.Repair, chain []domain.Repair, con
 	for _, p := range inc.Problems[:min(len(inc.Problems), maxSecondary)] {
 		m.Problems = append(m.Problems, plain(p, maxSentence))
 	}
+	m.lookBack(inc)
 	if rep != nil {
 		m.describe(inc, *rep, chain)
 	}
@@ -237,6 +251,36 @@ func compose(inc domain.Incident, rep *domain.Repair, chain []domain.Repair, con
 	m.Severity, m.Title, m.Next = m.wording(inc)
 	m.Comments = commentTargets(inc, rep)
 	return m
+}
+
+// lookBack adds what is known of the time before the failure.
+func (m *Message) lookBack(inc domain.Incident) {
+	if inc.Flaky != nil {
+		m.Flaky = plain(inc.Flaky.Sentence(), maxAccount)
+	}
+	if inc.Change == nil || inc.Change.None() {
+		return
+	}
+	m.Changed = plain(inc.Change.Sentence(), maxAccount)
+	if lines := inc.Change.Lines(); len(lines) > 0 {
+		m.Suspect = plain(lines[0], maxAccount)
+		if inc.Change.Suspects[0].SHA != "" {
+			m.SuspectURL = link(inc.Change.Suspects[0].HTMLURL)
+		}
+	}
+}
+
+// explains reports whether people are told why it is the cause and what changed
+// before it: once the good news is there, they don't look for that any more.
+func (m *Message) explains() bool { return m.Severity != SeverityGood }
+
+// suspect renders the suspect with its SHA as a link.
+func (m *Message) suspect(text func(string) string, link func(label, u string) string) string {
+	if m.SuspectURL == "" {
+		return text(m.Suspect)
+	}
+	sha, rest, _ := strings.Cut(m.Suspect, " ")
+	return link(text(sha), m.SuspectURL) + " " + text(rest)
 }
 
 // describe adds what is known of the repair.

@@ -19,7 +19,9 @@ func oom() domain.Incident {
 			Job: "train (gpu-small)", Step: "Train", StepNumber: 5, StepLine: 640, Line: 812, EndLine: 812,
 			Text:  "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB (GPU 0; 15.77 GiB total capacity; 14.02 GiB already allocated; 1.12 GiB free)",
 			Facts: map[string]string{"asked_bytes": "2684354560", "free_bytes": "1202590842"},
+			Why:   `it stands in the step that failed, "Train", and nothing else was found`,
 		},
+		Change: new(bigger()),
 		Run: domain.Run{
 			ID: 9001, Attempt: 1, HTMLURL: "https://github.com/acme/churn-model/actions/runs/9001", HeadSHA: "c0ffee", HeadBranch: "main", HeadRepoID: 77,
 			UpdatedAt: t0.Add(-5 * time.Second),
@@ -27,6 +29,23 @@ func oom() domain.Incident {
 		Job:         domain.Job{ID: 5, Name: "train (gpu-small)", HTMLURL: "https://github.com/acme/churn-model/actions/runs/9001/job/5"},
 		Occurrences: 1, OpenedAt: t0, LastSeenAt: t0,
 	}
+}
+
+// bigger is what changed before oom.
+func bigger() domain.Change {
+	return domain.Change{
+		Green:    domain.AttemptRef{RunID: 8990, Attempt: 1, HTMLURL: "https://github.com/acme/churn-model/actions/runs/8990", EndedAt: t0.Add(-9 * time.Hour)},
+		GreenSHA: "0ddba11c0ffee", GreenBranch: "main", HeadSHA: "c0ffee", Branch: "main", Event: "push", Status: "ahead", Commits: 3, Files: 4,
+		Suspects: []domain.Suspect{
+			{SHA: "5eedf00d1234", Author: "ada", Subject: "Train on larger batches", HTMLURL: "https://github.com/acme/churn-model/commit/5eedf00d1234", Pull: 40, Score: 70, Reasons: []domain.Reason{{Does: "sets", Name: "batch_size", In: "conf/train.yaml"}}},
+			{SHA: "c0ffee", Author: "grace", Subject: "Log more", Score: 20, Reasons: []domain.Reason{{Does: "changes", Name: "train.py"}}},
+		},
+	}
+}
+
+// comesAndGoes is evidence of a flaky failure.
+func comesAndGoes() domain.Flakiness {
+	return domain.Flakiness{Since: t0.Add(-domain.FlakyWindow), Until: t0, Seen: 4, Commits: 3, Authors: 2, Flips: []domain.Flip{{Commit: "c0ffee", Author: "ada", Job: "train (gpu-small)"}}}
 }
 
 // halve is the repair of oom, as proposed.
@@ -82,6 +101,8 @@ func stories() map[string]story {
 			Job: "train (gpu-small)", Step: "Install dependencies", StepNumber: 3, Line: 120, Text: "ReadTimeoutError: HTTPSConnectionPool(host='files.example.org', port=443): Read timed out.",
 			Facts: map[string]string{"host": "files.example.org"},
 		}
+		i.Flaky = new(comesAndGoes())
+		i.Change = new(with(bigger(), func(c *domain.Change) { c.Status, c.Commits, c.Files, c.Suspects = "identical", 0, 0, nil }))
 	})
 	refused := func(r *domain.Refusal) domain.Repair {
 		return domain.Repair{ID: "rep-0", State: domain.RepairRefused, IncidentID: oom().ID, Root: oom().ID, Repo: oom().Repo, Attempt: 1, Refusal: r}
@@ -91,6 +112,7 @@ func stories() map[string]story {
 		"detected-unknown": {incident: with(oom(), func(i *domain.Incident) {
 			i.Finding = domain.Finding{Category: domain.Unknown, Remedy: domain.RemedyHuman, Job: "train (gpu-small)", Step: "Train", StepNumber: 5, Line: 411, Text: "##[error]Process completed with exit code 1."}
 			i.Problems = []string{"the log of job 6 is gone: expired"}
+			i.Change = &domain.Change{Branch: "main", HeadSHA: "c0ffee"} // no green run was found
 		})},
 		"detected-human": {incident: with(oom(), func(i *domain.Incident) {
 			i.Finding = domain.Finding{Category: "test-failure", Rule: "test-failure", Title: "A test failed", Remedy: domain.RemedyHuman, Job: "train (gpu-small)", Step: "pytest", StepNumber: 4, Line: 210, Text: "FAILED tests/test_metrics.py::test_auc - AssertionError: assert 0.71 > 0.8", Facts: map[string]string{"tests": "tests/test_metrics.py::test_auc"}}

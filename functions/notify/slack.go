@@ -48,6 +48,9 @@ func (c slack) Notify(ctx context.Context, m Message, _ string) (string, bool, e
 const (
 	slackHeader  = 150
 	slackSection = 3000
+	// slackQuote is how much of a longer text goes in: escapes lengthen it at most
+	// sixfold.
+	slackQuote = 480
 )
 
 type slackBody struct {
@@ -119,10 +122,10 @@ func slackMessage(m Message) slackBody {
 	section(joinUpTo(lines, slackSection))
 
 	if m.Evidence.Text != "" {
-		// The escapes lengthen the text at most sixfold, so bound what goes in.
-		text := slackBlock(cut(m.Evidence.Text, 480))
+		text := slackBlock(cut(m.Evidence.Text, slackQuote))
 		section("*Evidence:* " + slackLink(logLabel(m.Evidence), m.Evidence.URL) + "\n" + text)
 	}
+	section(joinUpTo(slackAccount(m), slackSection))
 	lines = nil
 	for _, p := range m.Problems {
 		lines = append(lines, "*Could not be read:* "+slackText(p))
@@ -135,6 +138,29 @@ func slackMessage(m Message) slackBody {
 	}
 	body.Blocks = append(body.Blocks, slackBlockBody{Type: "context", Elements: []slackField{{Type: "mrkdwn", Text: context, Verbatim: true}}})
 	return body
+}
+
+// slackAccount says why it is the cause and what came before it. What holds no
+// stranger's text stands first, so that none can push it out.
+func slackAccount(m Message) []string {
+	text := func(s string) string { return slackText(cut(s, slackQuote)) }
+	var lines []string
+	if m.Flaky != "" {
+		lines = append(lines, "*Flaky:* "+text(m.Flaky))
+	}
+	if !m.explains() {
+		return lines
+	}
+	if m.Why != "" {
+		lines = append(lines, "*Why this is the cause:* "+text(m.Why))
+	}
+	if m.Changed != "" {
+		lines = append(lines, "*What changed:* "+text(m.Changed))
+		if m.Suspect != "" {
+			lines = append(lines, "*First suspect:* "+m.suspect(text, slackLink))
+		}
+	}
+	return lines
 }
 
 // joinUpTo joins whole lines, since half an escape sequence would be none.
