@@ -11,8 +11,12 @@
 //
 // Lists are newest first. Their parameters are state, repo (a numeric id), limit
 // (1 to 100, 20 without) and before (a list's "next", which is absent on the last
-// page). Incident, Repair and AuditEntry are package domain's. Errors are
-// {"error": "…"} with 400, 401, 404, 500 or 503.
+// page). Incident, Repair and AuditEntry are package domain's, as stored: in an
+// Incident, "finding" has "why" (a clause: why this is the cause and not something
+// else), "change" is what happened since the last green run, with the suspected
+// commits, and "flaky" the evidence that the failure comes and goes; each is
+// absent where nothing is known. Errors are {"error": "…"} with 400, 401, 404, 500
+// or 503.
 package console
 
 import (
@@ -93,7 +97,7 @@ func New(d Deps) (http.Handler, error) {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	pages, err := template.New("").Funcs(template.FuncMap{
-		"show": show, "line": oneLine, "web": web, "at": at, "stamp": stamp, "outcome": outcome, "words": words,
+		"show": show, "line": oneLine, "web": web, "own": own, "attempt": attemptOf, "short": short, "at": at, "stamp": stamp, "outcome": outcome, "words": words,
 	}).ParseFS(files, "templates/*.html")
 	if err != nil {
 		return nil, domain.Errorf(domain.Bug, "parse the console's templates", "%w", err)

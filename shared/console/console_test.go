@@ -55,7 +55,7 @@ func TestPages(t *testing.T) {
 		"list": {"/", 200, []string{
 			"1 failure needs a person", "3 are open", "GPU memory ran out", "Fix verified", "Waits for review", "Needs a person", "1 attempt failed",
 			"CUDA out of memory", "Not done:</b> the log shows no cause", "hx-get", "acme/recsys",
-			`href="https://github.com/acme/churn-model/pull/42"`, "mlops-bot 1.2.3",
+			`href="https://github.com/acme/churn-model/pull/42"`, "mlops-bot 1.2.3", `<span class="mark">flaky</span>`,
 		}, []string{"Older incidents", "<script>"}},
 		"one state":       {"/?state=handed_off", 200, []string{"The loss is not a number"}, []string{"GPU memory ran out"}},
 		"one repository":  {"/?repo=78", 200, []string{"A Python module", "acme/recsys", "1 failure is open", "show all repositories"}, []string{"GPU memory ran out"}},
@@ -69,7 +69,14 @@ func TestPages(t *testing.T) {
 		"incident": {"/incidents/inc-4f1c2a9be070", 200, []string{
 			"torch.cuda.OutOfMemoryError", "#step:5:640", "2.50 GiB", "batch_size: 64", "batch_size: 32", "Run</th>", "9002, attempt 1", "green",
 			"pull_request.opened", "repair.verified", "Why this is right", "proposed after 15 s, judged after 4 min",
-		}, nil},
+			"Why this is the cause:</b> it stands in the step that failed, &#34;Train&#34;", "What changed since it was green", "14 commits came since the last green run",
+			`href="https://github.com/acme/churn-model/commit/5eedf00d12345678"`, ">5eedf00<", "Train on larger batches", `href="https://github.com/acme/churn-model/pull/40"`,
+			"changes the setting <code>batch_size</code> in <code>conf/train.yaml</code>", "A commit whose files were not read", `href="https://github.com/acme/churn-model/actions/runs/8990"`,
+		}, []string{"flaky"}},
+		"flaky": {"/incidents/inc-9b0e55d1c4f8", 200, []string{
+			"Nothing in the repository changed", "It comes and goes", "on 3 commits of 2 authors", `href="https://github.com/acme/churn-model/actions/runs/8980/attempts/2"`, "run 8709, attempt 1",
+		}, []string{`class="suspects"`}},
+		"nothing known":    {"/incidents/inc-c0ffee000001", 200, nil, []string{"What changed since", "It comes and goes", "Why this is the cause"}},
 		"handed off":       {"/incidents/inc-77aa01be33c2", 200, []string{"Attempt 1", "Attempt 2", "Fix did not work", "no other strategy", "gradient norm", "is gone: expired"}, nil},
 		"unknown incident": {"/incidents/inc-000000000000", 404, []string{"no such thing"}, nil},
 		"hostile id":       {"/incidents/" + url.PathEscape("../<b>"), 404, nil, []string{"<b>"}},
@@ -207,7 +214,7 @@ func TestAPI(t *testing.T) {
 		has    []string
 	}{
 		"index":            {h, "/api/v1", 200, []string{"/api/v1/incidents"}},
-		"incidents":        {h, "/api/v1/incidents?state=open", 200, []string{`"category":"cuda-oom"`, `"text":"torch.cuda`}},
+		"incidents":        {h, "/api/v1/incidents?state=open", 200, []string{`"category":"cuda-oom"`, `"text":"torch.cuda`, `"why":"it stands`, `"change":{"green":{"run_id":8990`, `"suspects":[{"sha":"5eedf00d12345678"`}},
 		"no incidents":     {empty, "/api/v1/incidents", 200, []string{`{"incidents":[]}`}},
 		"no repairs":       {empty, "/api/v1/repairs", 200, []string{`{"repairs":[]}`}},
 		"repairs":          {h, "/api/v1/repairs?state=refused", 200, []string{`"code":"no-change"`, `"code":"no-strategy"`}},
@@ -258,7 +265,19 @@ func TestHostileText(t *testing.T) {
 			t.Parallel()
 			inc := incident("inc-4f1c2a9be070", now, func(i *domain.Incident) {
 				i.Branch, i.WorkflowPath, i.Repo.FullName, i.Repo.HTMLURL, i.Run.HTMLURL, i.Job.HTMLURL = s, s, s, s, s, s
-				i.Finding = domain.Finding{Category: s, Rule: s + "x", Title: s, Job: s, Step: s, Text: s, Facts: map[string]string{s: s}}
+				i.Finding = domain.Finding{Category: s, Rule: s + "x", Title: s, Job: s, Step: s, Text: s, Facts: map[string]string{s: s}, Why: s}
+				i.Change = new(with(bigger(now), func(c *domain.Change) {
+					c.Branch, c.GreenBranch, c.Green.HTMLURL, c.GreenSHA = s, s+"2", s, s
+					for n := range c.Suspects {
+						c.Suspects[n] = domain.Suspect{SHA: s, Author: s, Subject: s, HTMLURL: s, Pull: 1, Reasons: []domain.Reason{{Does: s, Name: s, In: s}, {Does: s, Name: s, In: s}}}
+					}
+				}))
+				i.Flaky = new(with(comesAndGoes(now), func(f *domain.Flakiness) {
+					for n := range f.Flips {
+						ref := domain.AttemptRef{RunID: 1, Attempt: 1, HTMLURL: s}
+						f.Flips[n] = domain.Flip{Commit: s, Branch: s, Event: s, Author: s, Job: s, Red: ref, Green: ref}
+					}
+				}))
 				i.Secondary, i.Problems, i.Legs = []domain.Finding{i.Finding}, []string{s}, []string{s}
 			})
 			rep := repair("rep-19ad77e2c410", inc.ID, now, func(r *domain.Repair) {
@@ -289,6 +308,27 @@ func TestHostileText(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestOwn: what changed links to the incident's own GitHub and nowhere else.
+func TestOwn(t *testing.T) {
+	t.Parallel()
+	const repo = "https://github.com/acme/churn-model"
+	for u, want := range map[string]string{
+		"https://github.com/acme/churn-model/commit/1": "https://github.com/acme/churn-model/commit/1",
+		"http://github.com/acme/churn-model/commit/1":  "", "https://github.com.evil.example/x": "", "https://github.com:444/x": "", "https://a@github.com/x": "",
+		"//github.com/x": "", "/x": "", "javascript:alert(1)": "", "": "", "https://github.com/%zz": "",
+	} {
+		if got := own(repo, u); got != want {
+			t.Errorf("%q becomes %q, want %q", u, got, want)
+		}
+	}
+	if got := own("", ""); got != "" {
+		t.Errorf("nothing becomes %q", got)
+	}
+	if got := own("acme/churn-model", "https://github.com/x"); got != "" {
+		t.Errorf("an address of a repository without one becomes %q", got)
 	}
 }
 

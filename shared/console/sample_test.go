@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -114,13 +115,51 @@ func repair(id, incidentID string, opened time.Time, change func(*domain.Repair)
 	}, change)
 }
 
+// bigger is what changed between a green run that ended at a time and one that
+// ran out of memory.
+func bigger(green time.Time) domain.Change {
+	return domain.Change{
+		Green:    domain.AttemptRef{RunID: 8990, Attempt: 1, HTMLURL: "https://github.com/acme/churn-model/actions/runs/8990", EndedAt: green},
+		GreenSHA: "0ddba11c0ffee0", GreenBranch: "main", HeadSHA: "c0ffee0badcafe", Branch: "main", Event: "push", Status: "ahead", Commits: 14, Files: 23,
+		Suspects: []domain.Suspect{
+			{
+				SHA: "5eedf00d12345678", Author: "ada", Subject: "Train on larger batches", HTMLURL: "https://github.com/acme/churn-model/commit/5eedf00d12345678", Pull: 40, Score: 85,
+				Reasons: []domain.Reason{{Does: "changes the setting", Name: "batch_size", In: "conf/train.yaml"}, {Does: "changes", Name: "conf/train.yaml"}},
+			},
+			{
+				SHA: "c0ffee0badcafe", Author: "grace", Subject: "Keep the validation set on the GPU", HTMLURL: "https://github.com/acme/churn-model/commit/c0ffee0badcafe", Score: 40,
+				Reasons: []domain.Reason{{Does: "adds a line with", Name: "torch.cuda", In: "churn/validate.py"}},
+			},
+			{Score: 20, Reasons: []domain.Reason{{Does: "changes what is installed, by", Name: "requirements/gpu.txt"}}},
+		},
+	}
+}
+
+// comesAndGoes is evidence of a failure that was flaky until a time.
+func comesAndGoes(until time.Time) domain.Flakiness {
+	attempt := func(run int64, n int, before time.Duration) domain.AttemptRef {
+		return domain.AttemptRef{RunID: run, Attempt: n, HTMLURL: fmt.Sprintf("https://github.com/acme/churn-model/actions/runs/%d", run), EndedAt: until.Add(-before)}
+	}
+	return domain.Flakiness{
+		Since: until.Add(-domain.FlakyWindow), Until: until, Seen: 3, Commits: 3, Authors: 2,
+		Flips: []domain.Flip{
+			{Commit: "0ddba11c0ffee0", Branch: "main", Event: "push", Author: "ada", Job: "train (gpu-small)", Red: attempt(8980, 1, 20*time.Hour), Green: attempt(8980, 2, 19*time.Hour)},
+			{Commit: "feedfacecafe00", Branch: "main", Event: "push", Author: "grace", Job: "train (gpu-small)", Red: attempt(8801, 1, 44*time.Hour), Green: attempt(8801, 2, 43*time.Hour)},
+			{Commit: "ba5eba11ba5eba", Branch: "sweep", Event: "pull_request", Author: "ada", Job: "train (gpu-large)", Red: attempt(8702, 1, 91*time.Hour), Green: attempt(8709, 1, 88*time.Hour)},
+		},
+	}
+}
+
 // sample is a night of a small team.
 func sample() *fakeStore {
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	proof := domain.Proof{RunID: 9002, Attempt: 1, Event: "pull_request", Job: "train (gpu-small)", Conclusion: domain.Success, HTMLURL: "https://github.com/acme/churn-model/actions/runs/9002"}
 	s := &fakeStore{}
 	s.incidents = []domain.Incident{
-		incident("inc-4f1c2a9be070", ago(17*time.Minute), func(*domain.Incident) {}),
+		incident("inc-4f1c2a9be070", ago(17*time.Minute), func(i *domain.Incident) {
+			i.Finding.Why = `it stands in the step that failed, "Train", and nothing else was found`
+			i.Change = new(bigger(ago(9 * time.Hour)))
+		}),
 		incident("inc-1d0c93be71aa", ago(3*time.Minute), func(i *domain.Incident) {
 			i.Repo = domain.Repo{ID: 78, FullName: "acme/recsys", HTMLURL: "https://github.com/acme/recsys"}
 			i.Branch, i.WorkflowPath = "nightly", ".github/workflows/nightly.yml"
@@ -133,6 +172,8 @@ func sample() *fakeStore {
 			i.Problems = []string{"the log of job train (gpu-large) is gone: expired"}
 		}),
 		incident("inc-9b0e55d1c4f8", ago(7*time.Hour), func(i *domain.Incident) {
+			i.Flaky = new(comesAndGoes(ago(7 * time.Hour)))
+			i.Change = new(with(bigger(ago(9*time.Hour)), func(c *domain.Change) { c.Status, c.Commits, c.Files, c.Suspects = "identical", 0, 0, nil }))
 			i.State, i.ClosedAt = domain.IncidentResolved, ago(7*time.Hour-9*time.Minute)
 			i.Finding = domain.Finding{Category: "transient-network", Title: "A network service did not answer", Job: "train (gpu-small)", Step: "Install dependencies", StepNumber: 3, Line: 120, Confidence: 0.9, Text: "ReadTimeoutError: HTTPSConnectionPool(host='files.example.org', port=443): Read timed out."}
 		}),

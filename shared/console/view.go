@@ -546,6 +546,35 @@ func web(u string) string {
 	return p.String()
 }
 
+// own returns u where it is a web address of the server that repo's page is on,
+// else "".
+func own(repo, u string) string {
+	p, err := url.Parse(web(u))
+	r, rerr := url.Parse(web(repo))
+	if err != nil || rerr != nil || p.Host == "" || p.Scheme != r.Scheme || p.Host != r.Host {
+		return ""
+	}
+	return p.String()
+}
+
+// attempt is an attempt of a run with the address of its own page, "" where that
+// isn't known.
+type attempt struct {
+	domain.AttemptRef
+	URL string
+}
+
+func attemptOf(repo string, a domain.AttemptRef) attempt {
+	u := own(repo, a.HTMLURL)
+	if u != "" {
+		u = fmt.Sprintf("%s/attempts/%d", strings.TrimSuffix(u, "/"), a.Attempt)
+	}
+	return attempt{a, u}
+}
+
+// short abbreviates a commit's SHA.
+func short(sha string) string { return oneLine(sha[:min(len(sha), 7)], 7) }
+
 // words makes an identifier readable.
 func words(s string) string { return strings.NewReplacer("_", " ", "-", " ").Replace(s) }
 
