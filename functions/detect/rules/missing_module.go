@@ -7,8 +7,8 @@ import (
 )
 
 // exc is what may stand before an exception's name: pytest's mark, a rank, a
-// build step's number, a container's name, a summary line of pytest.
-const exc = `^(?:E {1,40}|\[?(?:rank|default)\d+\]?: ?|\([\w ]+pid=\d+[^)]{0,80}\) ?|#\d+ +\d+\.\d+ +|[\w.-]+-\d+ +\| |(?:FAILED|ERROR) \S+(?: - |$)|\*\*|\s+)*`
+// build step's number, a container's name, Slurm's task, a summary line of pytest.
+const exc = `^(?:E {1,40}|\[?(?:rank|default)\d+\]?: ?|\([\w ]+pid=\d+[^)]{0,80}\) ?|#\d+ +\d+\.\d+ +|[\w.-]+-\d+ +\| |\d{1,4}: |(?:FAILED|ERROR) \S+(?: - |$)|\*\*|\s+)*`
 
 func missingModule() *Rule {
 	return &Rule{

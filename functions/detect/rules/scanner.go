@@ -266,6 +266,12 @@ func (s *Scanner) keep(m Match, e *entry) {
 	}
 	key := matchKey{m.Rule, m.Segment, b.String()}
 	if i, ok := s.index[key]; ok && s.matches[i].Weak == m.Weak {
+		if old := &s.matches[i]; m.Rule.Last && m.Exception > 0 && m.Exception == old.Exception {
+			// The next link of a chain: what was raised to the top counts.
+			m.Count = old.Count + 1
+			*old = m
+			return
+		}
 		s.matches[i].Count++
 		s.matches[i].LastLine, s.matches[i].Exception = m.Line, m.Exception
 		return
