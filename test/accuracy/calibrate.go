@@ -41,8 +41,8 @@ type row struct {
 }
 
 // calibrate fits the confidence on the logs that no rule may be mended for
-// (held) and on the real ones, prints how well it holds for repositories that a
-// fit has not seen, and writes the fit to a file.
+// (held) and on the real ones, prints how well it holds for repositories and
+// writers that a fit has not seen, and writes the fit to a file.
 //
 // The catalogue was tuned on the real logs, so hardly a choice there is wrong.
 // What is wrong about logs that nobody has seen are mostly failures that no rule
@@ -87,7 +87,7 @@ func calibrate(corpusDir, file string) func(context.Context, string, io.Writer) 
 				return err
 			}
 			l := meanLoss(rows, unseen)
-			fmt.Fprintf(out, "ridge penalty %4.1f: log loss %.4f on repositories that the fit has not seen\n", p, l)
+			fmt.Fprintf(out, "ridge penalty %4.1f: log loss %.4f on what the fit has not seen\n", p, l)
 			if l < bestLoss {
 				if best, err = fit(rows, p); err != nil {
 					return err
@@ -101,7 +101,7 @@ func calibrate(corpusDir, file string) func(context.Context, string, io.Writer) 
 			same[i] = rate
 		}
 		fmt.Fprintf(out, "the same confidence for all, %.3f: log loss %.4f\n\n", rate, meanLoss(rows, same))
-		if err := reliabilityOf(out, fmt.Sprintf("cross-validated over %d repositories", best.Groups), rows, predicted); err != nil {
+		if err := reliabilityOf(out, fmt.Sprintf("cross-validated over %d repositories and writers", best.Groups), rows, predicted); err != nil {
 			return err
 		}
 		if err := weights(out, best); err != nil {

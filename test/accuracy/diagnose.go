@@ -33,7 +33,7 @@ type labelled struct {
 	path string
 	log  []byte
 	// group is what must not stand on both sides of a cross-validation: the
-	// repository, or the case for written logs.
+	// repository, or the writer of written logs.
 	group    string
 	category string
 	readings map[string][]int

@@ -87,7 +87,7 @@ func Certain(rule string) float64 {
 // calibrate` writes it.
 type Fit struct {
 	// Matches and Groups are how many matches in labelled logs it was fitted on, and
-	// of how many repositories they are.
+	// of how many repositories and writers they are.
 	Matches int `json:"matches"`
 	Groups  int `json:"groups"`
 	// Penalty is the ridge penalty that the cross-validation chose.
