@@ -97,7 +97,7 @@ func New(d Deps) (http.Handler, error) {
 		d.Log = slog.New(slog.DiscardHandler)
 	}
 	pages, err := template.New("").Funcs(template.FuncMap{
-		"show": show, "line": oneLine, "web": web, "own": own, "attempt": attemptOf, "short": short, "at": at, "stamp": stamp, "outcome": outcome, "words": words,
+		"show": show, "line": oneLine, "web": web, "own": own, "attempt": attemptOf, "short": short, "at": at, "minute": minute, "stamp": stamp, "outcome": outcome, "words": words,
 	}).ParseFS(files, "templates/*.html")
 	if err != nil {
 		return nil, domain.Errorf(domain.Bug, "parse the console's templates", "%w", err)

@@ -578,9 +578,10 @@ func short(sha string) string { return oneLine(sha[:min(len(sha), 7)], 7) }
 // words makes an identifier readable.
 func words(s string) string { return strings.NewReplacer("_", " ", "-", " ").Replace(s) }
 
-func at(t time.Time) string    { return t.UTC().Format("2 Jan 2006, 15:04:05 UTC") }
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-func clock(t time.Time) string { return t.UTC().Format("15:04 UTC") }
+func at(t time.Time) string     { return t.UTC().Format("2 Jan 2006, 15:04:05 UTC") }
+func minute(t time.Time) string { return t.UTC().Format("2 Jan, 15:04 UTC") }
+func stamp(t time.Time) string  { return t.UTC().Format(time.RFC3339) }
+func clock(t time.Time) string  { return t.UTC().Format("15:04 UTC") }
 
 func outcome(c domain.Conclusion) string {
 	switch c {
