@@ -32,40 +32,73 @@ const (
 // disable nothing). The error is Invalid.
 func Parse(b []byte, known ...string) (Policy, error) {
 	const op = "read the policy"
-	if len(b) > MaxBytes {
-		return Policy{}, domain.Errorf(domain.Invalid, op, "it is larger than %d KiB", MaxBytes>>10)
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(b))
-	var doc, second yaml.Node
-	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
-		return Policy{}, domain.Errorf(domain.Invalid, op, "the file is empty: write \"version: 1\", or remove the file")
-	} else if err != nil {
-		return Policy{}, domain.Errorf(domain.Invalid, op, "it is no valid YAML: %s", firstLine(err.Error()))
-	}
-	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
-		return Policy{}, domain.Errorf(domain.Invalid, op, "it must be one YAML document, without \"---\" between parts")
+	doc, err := document(b, op)
+	if err != nil {
+		return Policy{}, err
 	}
 	r := reader{known: known}
 	p := Default()
-	r.policy(&p, doc.Content[0])
-	if len(r.problems) > 0 {
-		told := r.problems[:min(len(r.problems), maxTold)]
-		if more := len(r.problems) - len(told); more > 0 {
-			told = append(slices.Clone(told), fmt.Sprintf("and %d more", more))
-		}
-		return Policy{}, domain.Errorf(domain.Invalid, op, "%s", strings.Join(told, "; "))
+	r.policy(&p, doc)
+	if err := r.Err(op); err != nil {
+		return Policy{}, err
 	}
 	return p, nil
 }
 
-// reader collects what is wrong with a policy's nodes.
-type reader struct {
-	known    []string
-	problems []string
+// document reads the one YAML document of a file.
+func document(b []byte, op string) (*yaml.Node, error) {
+	if len(b) > MaxBytes {
+		return nil, domain.Errorf(domain.Invalid, op, "it is larger than %d KiB", MaxBytes>>10)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(b))
+	var doc, second yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return nil, domain.Errorf(domain.Invalid, op, "the file is empty: write \"version: 1\", or remove the file")
+	} else if err != nil {
+		return nil, domain.Errorf(domain.Invalid, op, "it is no valid YAML: %s", firstLine(err.Error()))
+	}
+	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
+		return nil, domain.Errorf(domain.Invalid, op, "it must be one YAML document, without \"---\" between parts")
+	}
+	return doc.Content[0], nil
 }
 
-func (r *reader) fail(n *yaml.Node, format string, args ...any) {
-	r.problems = append(r.problems, fmt.Sprintf("line %d: ", n.Line)+fmt.Sprintf(format, args...))
+// Problems collects what is wrong with a file, so that one error can tell all of
+// it.
+type Problems struct{ list []string }
+
+// Add notes a problem at a line of the file. What a stranger wrote belongs into
+// it quoted and short.
+func (p *Problems) Add(line int, format string, args ...any) {
+	p.list = append(p.list, fmt.Sprintf("line %d: ", line)+fmt.Sprintf(format, args...))
+}
+
+// Err returns nil where nothing was noted, else an Invalid error that tells the
+// first ten problems and how many there are besides.
+func (p *Problems) Err(op string) error {
+	if len(p.list) == 0 {
+		return nil
+	}
+	told := p.list[:min(len(p.list), maxTold)]
+	if more := len(p.list) - len(told); more > 0 {
+		told = append(slices.Clone(told), fmt.Sprintf("and %d more", more))
+	}
+	return domain.Errorf(domain.Invalid, op, "%s", strings.Join(told, "; "))
+}
+
+// reader collects what is wrong with the nodes of a file.
+type reader struct {
+	Problems
+	known []string
+}
+
+func (r *reader) fail(n *yaml.Node, format string, args ...any) { r.Add(n.Line, format, args...) }
+
+// versioned asks for a version where nothing else is wrong.
+func (r *reader) versioned(n *yaml.Node, version int) {
+	if version == 0 && len(r.list) == 0 {
+		r.fail(n, "the key \"version\" is missing: write \"version: 1\"")
+	}
 }
 
 // field is a key and how its value is read.
@@ -113,10 +146,9 @@ func (r *reader) policy(p *Policy, n *yaml.Node) {
 				{"issue", func(v *yaml.Node) { r.boolean(v, "notify.issue", &p.Notify.Issue) }},
 			})
 		}},
+		{"rules", func(v *yaml.Node) { r.rules(v, &p.Rules) }},
 	})
-	if version == 0 && len(r.problems) == 0 {
-		r.fail(n, "the key \"version\" is missing: write \"version: 1\"")
-	}
+	r.versioned(n, version)
 }
 
 func (r *reader) mapping(n *yaml.Node, name string, fields []field) {
@@ -179,8 +211,8 @@ func (r *reader) mode(n *yaml.Node, to *domain.Mode) {
 	*to = domain.Mode(n.Value)
 }
 
-// list reads a list of strings.
-func (r *reader) list(n *yaml.Node, name string, limit int, read func(*yaml.Node)) {
+// strings reads a list of strings.
+func (r *reader) strings(n *yaml.Node, name string, limit int, read func(*yaml.Node)) {
 	if n.Kind != yaml.SequenceNode || n.Anchor != "" {
 		r.fail(n, "%s must be a list, for example [\"…\"]", name)
 		return
@@ -200,7 +232,7 @@ func (r *reader) list(n *yaml.Node, name string, limit int, read func(*yaml.Node
 
 func (r *reader) globs(n *yaml.Node, name string, to *[]Glob) {
 	*to = nil
-	r.list(n, name, maxList, func(e *yaml.Node) {
+	r.strings(n, name, maxList, func(e *yaml.Node) {
 		g, err := ParseGlob(e.Value)
 		if err != nil {
 			cause := err
@@ -218,7 +250,7 @@ var strategyID = regexp.MustCompile(`\A[a-z][a-z0-9]*(?:-[a-z0-9]+)*\z`)
 
 func (r *reader) strategies(n *yaml.Node, name string, to *[]string) {
 	*to = nil
-	r.list(n, name, maxList, func(e *yaml.Node) {
+	r.strings(n, name, maxList, func(e *yaml.Node) {
 		switch {
 		case !strategyID.MatchString(e.Value) || len(e.Value) > 60:
 			r.fail(e, "%s: %s is no strategy's id (they look like add-requirement)", name, quote(e.Value))
@@ -232,7 +264,7 @@ func (r *reader) strategies(n *yaml.Node, name string, to *[]string) {
 
 func (r *reader) labels(n *yaml.Node, to *[]string) {
 	*to = nil
-	r.list(n, "labels", 10, func(e *yaml.Node) {
+	r.strings(n, "labels", 10, func(e *yaml.Node) {
 		if e.Value == "" || len(e.Value) > 50 || strings.ContainsAny(e.Value, ",\n\r\t") || strings.TrimSpace(e.Value) != e.Value {
 			r.fail(e, "a label has 1 to 50 bytes, no comma, no line break and no space around it: %s", quote(e.Value))
 			return

@@ -33,6 +33,8 @@ type Policy struct {
 	// Labels are put on the bot's pull requests and issues, at most 10.
 	Labels []string
 	Notify Notify
+	// Rules are the repository's own rules for failures that the bot doesn't know.
+	Rules []Rule
 }
 
 // Branches selects failing branches by glob. A branch must match one of Include
