@@ -145,7 +145,7 @@ Building wheels for collected packages: antlr4-python3-runtime
   Building wheel for antlr4-python3-runtime (setup.py): started
   Building wheel for antlr4-python3-runtime (setup.py): finished with status 'done'
 Installing collected packages: numpy, pandas
-Successfully installed numpy-1.26.4 pandas-2.1.4`
+Successfully installed numpy-1.26.4 pandas-2.1.4` //nolint:dupword // as pip prints it
 
 // cleanUp is what the runner prints behind the last step.
 const cleanUp = `Post job cleanup.
