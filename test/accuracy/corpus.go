@@ -128,16 +128,14 @@ Successfully set up CPython (3.10.14)
 ##[endgroup]`
 
 // installation is the step that installs requirements.
-const installation = `##[group]Run python -m pip install --upgrade pip
-python -m pip install --upgrade pip
+const installation = `##[group]Run pip install -r requirements.txt
 pip install -r requirements.txt
 shell: /usr/bin/bash -e {0}
 env:
   pythonLocation: /opt/hostedtoolcache/Python/3.10.14/x64
 ##[endgroup]
-Requirement already satisfied: pip in /opt/hostedtoolcache/Python/3.10.14/x64/lib/python3.10/site-packages (24.0)
-Collecting pip
-  Downloading pip-24.2-py3-none-any.whl (1.8 MB)
+Collecting wheel
+  Downloading wheel-0.45.1-py3-none-any.whl (1.8 MB)
      ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━ 1.8/1.8 MB 23.6 MB/s eta 0:00:00
 Collecting numpy==1.26.4 (from -r requirements.txt (line 1))
   Downloading numpy-1.26.4-cp310-cp310-manylinux_2_17_x86_64.manylinux2014_x86_64.whl (18.2 MB)
@@ -145,7 +143,7 @@ Building wheels for collected packages: antlr4-python3-runtime
   Building wheel for antlr4-python3-runtime (setup.py): started
   Building wheel for antlr4-python3-runtime (setup.py): finished with status 'done'
 Installing collected packages: numpy, pandas
-Successfully installed numpy-1.26.4 pandas-2.1.4` //nolint:dupword // as pip prints it
+Successfully installed numpy-1.26.4 pandas-2.1.4`
 
 // cleanUp is what the runner prints behind the last step.
 const cleanUp = `Post job cleanup.
