@@ -38,6 +38,7 @@ type commandLine struct {
 	Demo     demoCommand     `cmd:"" help:"Show the whole loop on this machine: a training that runs out of memory, its diagnosis, the pull request, the proof. Needs no account."`
 	Diagnose diagnoseCommand `cmd:"" help:"Say why a CI log failed."`
 	Plan     planCommand     `cmd:"" help:"Print the change that a pull request would carry."`
+	Rules    rulesCommand    `cmd:"" help:"About rules: the built-in ones and one's own. Try them on a log before committing them."`
 	App      struct {
 		Manifest manifestCommand `cmd:"" help:"Print the GitHub App's manifest: permissions, events, webhook URL."`
 	} `cmd:"" help:"About the GitHub App."`

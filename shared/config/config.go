@@ -68,6 +68,9 @@ type Config struct {
 	// RedisCAFile (PEM) holds the CAs that Redis' certificate is checked with; empty
 	// is the system's.
 	RedisCAFile string `env:"REDIS_CA_FILE"`
+	// RulesDir is a directory with files of rules of one's own for all repositories
+	// (docs/own-rules.md); empty is none.
+	RulesDir string `env:"RULES_DIR"`
 	// BrokerURL is the broker's ingress that a function publishes to; only the
 	// single functions need it.
 	BrokerURL string `env:"K_SINK"`

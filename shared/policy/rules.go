@@ -234,6 +234,10 @@ func (r *reader) keys(n *yaml.Node, rule *Rule) {
 // size is estimated before anything is compiled: a few bytes of nested
 // repetitions compile to megabytes.
 func (r *reader) pattern(p Text, rule *Rule) {
+	if strings.ContainsFunc(p.Value, unprintable) {
+		r.Add(p.Line, "patterns: %s holds characters that can't be seen: write \\t, \\x1b or \\x{200b} instead, and put the pattern in single quotes", quote(p.Value))
+		return
+	}
 	tree, err := syntax.Parse(p.Value, syntax.Perl)
 	if err != nil {
 		r.Add(p.Line, "patterns: %s is no regular expression of RE2 (which knows no lookarounds and no back references): %s", quote(p.Value), firstLine(strings.TrimPrefix(err.Error(), "error parsing regexp: ")))
@@ -288,4 +292,6 @@ func Instructions(x *syntax.Regexp) int {
 // markup are characters that a title has no need of: it stands in comments.
 const markup = "<>`@[]|#\\"
 
-func marked(c rune) bool { return !unicode.IsPrint(c) || strings.ContainsRune(markup, c) }
+func unprintable(c rune) bool { return !unicode.IsPrint(c) }
+
+func marked(c rune) bool { return unprintable(c) || strings.ContainsRune(markup, c) }

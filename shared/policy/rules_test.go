@@ -114,6 +114,7 @@ func TestParseRulesRefuses(t *testing.T) {
 		"a long pattern":           {with("patterns", "["+strings.Repeat("a", 1001)+"]"), "an entry of patterns has 1001 bytes, more than 1000"},
 		"an empty pattern":         {with("patterns", `[""]`), "an entry of patterns is empty"},
 		"a broken pattern":         {with("patterns", `["abc("]`), `line 6: patterns: "abc(" is no regular expression of RE2`},
+		"a pattern that hides":     {with("patterns", `["abc\x1b[31m"]`), "holds characters that can't be seen"},
 		"a lookahead":              {with("patterns", `["abc(?=d)"]`), "no lookarounds"},
 		"a back reference":         {with("patterns", `['(a)\1']`), "no back references"},
 		"nested repetition":        {with("patterns", `["abc(?:(?:a{1,30}){1,30}){1,1}"]`), "more than 1000 instructions"},

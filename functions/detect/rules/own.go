@@ -174,11 +174,18 @@ func tableEntries(r *Rule) int {
 	return n
 }
 
-// Spans are the places in a text that a rule's patterns match, in bytes: those
-// of the first of its patterns that matches at all.
-func (r *Rule) Spans(text string) [][]int {
+// Spans are the places in a finding's evidence that the rule's patterns match, in
+// bytes: those of the first of its patterns that matches at all. There are none
+// where the rule took its evidence from another line than the one it matched, and
+// where what it matched is masked or cut off.
+func (r *Rule) Spans(evidence string) [][]int {
+	text := said([]byte(evidence[len(markerAt.FindString(evidence)):]))
+	before := len(evidence) - len(text)
 	for _, p := range r.Patterns {
-		if at := p.FindAllStringIndex(text, maxSpans); at != nil {
+		if at := p.FindAllIndex(text, maxSpans); at != nil {
+			for _, span := range at {
+				span[0], span[1] = span[0]+before, span[1]+before
+			}
 			return at
 		}
 	}
@@ -186,3 +193,6 @@ func (r *Rule) Spans(text string) [][]int {
 }
 
 const maxSpans = 10
+
+// markerAt is the runner's marker or workflow command, which patterns don't see.
+var markerAt = re(`^(?:##\[[a-z-]+\]|::[a-z-]+(?: [^:]*)?::)`)

@@ -215,6 +215,12 @@ func TestSpans(t *testing.T) {
 	if diff := cmp.Diff([][]int{{1, 3}, {4, 7}}, r.Spans("abcdbcca")); diff != "" {
 		t.Error(diff)
 	}
+	anchored := &Rule{Patterns: patterns(`^abc`)}
+	for text, want := range map[string][][]int{"abc": {{0, 3}}, "##[error]abc": {{9, 12}}, "::error file=a.py,line=3::abc": {{26, 29}}, "#8 0.201 abc": {{9, 12}}, "x abc": nil} {
+		if diff := cmp.Diff(want, anchored.Spans(text)); diff != "" {
+			t.Errorf("%s: %s", text, diff)
+		}
+	}
 	if got := r.Spans("xyz"); got != nil {
 		t.Errorf("got %v", got)
 	}
