@@ -46,7 +46,10 @@ func compileError() *Rule {
 			// Gradle runs tests and linters too; those say more themselves.
 			task := strings.ToLower(m.Facts["task"])
 			delete(m.Facts, "task")
-			if strings.Contains(task, "test") || strings.Contains(task, "lint") || strings.Contains(task, "signing") {
+			if strings.Contains(task, "test") || strings.Contains(task, "lint") || strings.Contains(task, "signing") || strings.HasSuffix(task, "check") || strings.Contains(task, "detekt") || strings.Contains(task, "checkstyle") {
+				return false
+			}
+			if linted.MatchString(m.textOf(w)) {
 				return false
 			}
 			if f := m.Facts["file"]; f != "" {
@@ -72,6 +75,9 @@ func compileError() *Rule {
 		},
 	}
 }
+
+// linted are findings of linters and tests that print like compilers.
+var linted = re(`\.swift:\d+: error: .* : XCT|\[-Wclang-format-violations\]$|\[(?:bugprone|cert|clang-analyzer|cppcoreguidelines|google|misc|modernize|performance|readability)-[\w.,-]+\]$|\.swift:\d+:\d+: error: .* Violation: .*\([a-z_]+\)$`)
 
 // placeBelow is how rustc, Maven, Cython and esbuild name the place of an error
 // whose message stands above.

@@ -50,7 +50,7 @@ func service(w *Window, m *Match) {
 	low := strings.ToLower(t)
 	for _, s := range [...]struct{ word, name string }{
 		{"when calling", "aws"}, {"security token", "aws"}, {"sts:", "aws"}, {"arn:aws", "aws"}, {"clienttokenid", "aws"}, {"aadsts", "azure"}, {"azure", "azure"},
-		{"storage.", "gcp"}, {"google", "gcp"}, {"iam.", "gcp"}, {"pypi", "pypi"}, {"docker", "docker"}, {"wandb", "wandb"}, {"openai", "openai"}, {"api key", "openai"},
+		{"storage.", "gcp"}, {"google", "gcp"}, {"iam.", "gcp"}, {"gcloud", "gcp"}, {"(authorizationfailed)", "azure"}, {"upload to project", "pypi"}, {"non-existent authentication", "pypi"}, {"pypi", "pypi"}, {"docker", "docker"}, {"wandb", "wandb"}, {"openai", "openai"}, {"api key", "openai"},
 		{"bad credentials", "github"},
 	} {
 		if strings.Contains(low, s.word) {

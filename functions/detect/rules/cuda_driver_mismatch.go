@@ -16,7 +16,7 @@ func cudaDriverMismatch() *Rule {
 			exc+`(?:\w+\.)*\w*Error: .*(?:CUDNN_STATUS_NOT_INITIALIZED|CUBLAS_STATUS_NOT_INITIALIZED)`,
 			`the provided PTX was compiled with an unsupported toolchain`,
 			`Loaded runtime CuDNN library: (?P<runtime>[\d.]+) but source was compiled with: [\d.]+`,
-			exc+`(?:\w+\.)*\w*Error: cuDNN version incompatibility`,
+			exc+`(?:\w+\.)*\w*Error: cuDNN version incompatibility(?:.*found runtime version \((?P<runtime>[\d, ]+)\))?`,
 			exc+`(?:ImportError|OSError): (?P<runtime>lib(?:cudnn|cublas|cudart|cusparse|nccl|nvrtc)[\w.-]*): cannot open shared object file`,
 			`Driver/library version mismatch`,
 			`nvidia-container-cli: requirement error: unsatisfied condition: cuda ?>= ?(?P<runtime>[\d.]+)`,

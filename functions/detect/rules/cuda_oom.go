@@ -15,7 +15,7 @@ func cudaOOM() *Rule {
 		Patterns: patterns(
 			`(?:RuntimeError|OutOfMemoryError|AcceleratorError)[:*]* ?.{0,40}(?:CUDA|HIP|XPU|MPS backend)(?: error:)? out of memory\.?\*{0,2}(?: Tried to allocate (?P<asked_bytes>[\d.]+ [KMGT]?i?B))?`,
 			`CUDA out of memory\.\*{0,2} Tried to allocate (?P<asked_bytes>[\d.]+ [KMGT]?i?B)`,
-			exc+`(?:\w+\.)*(?:OutOfMemoryError|OutOfMemory): (?:CUDA|HIP)`,
+			exc+`(?:\w+\.)*(?:OutOfMemoryError|OutOfMemory): Out of memory allocating (?P<asked_bytes>[\d,]+) bytes`,
 			`(?:RuntimeError|AcceleratorError): .*(?:CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation)`,
 			`OOM when allocating tensor with shape.* on \S*(?i:GPU):\d`,
 			`RESOURCE_EXHAUSTED: (?:XLA:\S+ )?Out of memory (?:while trying to allocate|allocating) (?P<asked_bytes>\d+) bytes`,

@@ -30,7 +30,7 @@ func dataMissing() *Rule {
 			`ErrorCode:(?:BlobNotFound|ContainerNotFound)|The specified (?:blob|container) does not exist`,
 			`^ERROR: failed to reproduce '[^']*': missing data 'source': (?P<path>\S+)`,
 			exc+`(?:huggingface_hub\.\S*)?EntryNotFoundError: `,
-			`ERROR: unexpected error - .*missing-files`,
+			`ERROR: \(gcloud\.storage\.\w+\) The following URLs matched no objects or files:`,
 		),
 		Keys: []string{"path"},
 		Refine: func(w *Window, m *Match) bool {

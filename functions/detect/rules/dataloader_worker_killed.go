@@ -13,7 +13,7 @@ func dataloaderWorkerKilled() *Rule {
 		Patterns: patterns(
 			`DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is killed by signal|exited unexpectedly)`,
 			`Unexpected bus error encountered in worker`,
-			`unable to (?:open|allocate) shared memory(?: object)? .*`,
+			`unable to (?:open|allocate) shared memory(?: object|\(shm\))? .*`,
 		),
 		Keys: []string{domain.KeyPlace},
 		Refine: func(w *Window, m *Match) bool {

@@ -26,10 +26,10 @@ func dependencyConflict() *Rule {
 			`nothing provides requested (?P<packages>\S+)`,
 			`^(?P<packages>[\w.-]+) \S+ has requirement (?P<constraints>\S.*), but you have \S+ \S+\.$`,
 			`(?:ContextualVersionConflict|VersionConflict): \((?P<packages>[\w.-]+) `,
-			exc+`ImportError: (?P<packages>[\w.-]+)(?P<constraints>[<>=!~]\S*) is required for a normal functioning of this module, but found`,
+			exc+`ImportError: (?P<constraints>(?P<packages>[\w-]+)[<>=!~]\S*) is required for a normal functioning of this module, but found`,
 			"^error: failed to select a version for (?:the requirement )?`(?P<packages>[\\w-]+)",
 			`^Could not find compatible versions$`,
-			`: error NU1107: Version conflict detected for (?P<packages>[\w.-]+)`,
+			`: error NU1107: Version conflict detected for (?P<packages>[\w.-]*\w)`,
 		),
 		Keys: []string{"packages", "resolver"},
 		Refine: func(w *Window, m *Match) bool {

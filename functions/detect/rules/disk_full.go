@@ -21,7 +21,7 @@ func diskFull() *Rule {
 			`[Dd]isk quota exceeded`,
 			`There is not enough space on the disk`,
 			`You are running out of disk space\. The runner will stop working`,
-			`You don't have enough free disk space|not enough free disk space`,
+			`You don't have enough free (?:disk )?space|[Nn]ot enough free disk space|Not enough disk space\. Needed`,
 			`(?:database or |[Ee]rror.*)disk is full`,
 		),
 		Keys: []string{domain.KeyPlace},
@@ -29,7 +29,8 @@ func diskFull() *Rule {
 			if f := m.Facts["path"]; f != "" {
 				m.Facts["path"] = strings.TrimRight(f, "/:")
 			}
-			m.Weak = strings.Contains(m.textOf(w), "running out of disk space")
+			t := m.textOf(w)
+			m.Weak = strings.Contains(t, "running out of disk space") || strings.Contains(t, "Warning: ")
 			return true
 		},
 	}

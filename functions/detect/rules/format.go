@@ -27,8 +27,11 @@ func format() *Rule {
 			`File is not .gofm|File is not .goimports`,
 			`^Diff in (?P<files>\S+\.rs)(?: at line |:)\d+:?$`,
 			`^Formatted \d+ files? \([1-9]\d* changed\) in `,
-			`^The following files had format violations:$`,
-			`(?P<files>\S+): error: code should be clang-formatted \[-Wclang-format-violations\]`,
+			`(?:^> |: )The following files had format violations:$`,
+			`^error: Found \d+ not formatted files? in \d+ files?`,
+			`^(?:\S+ )?Error \S+ - Was not formatted\.$`,
+			`^ERROR taplo:format_files: the file is not properly formatted`,
+			`(?P<files>[^\s:]+):\d+:\d+: error: code should be clang-formatted \[-Wclang-format-violations\]`,
 			`^Error: File "(?P<files>[^"]+)" is not formatted\.$`,
 			`^Some files are not formatted|^The following files are not (?:properly )?formatted`,
 			`^error: Unformatted files? found|^Unformatted: (?P<files>\S+)`,
@@ -57,8 +60,11 @@ func format() *Rule {
 				m.Facts["tool"] = "dart format"
 			case strings.Contains(t, "clang-format"):
 				m.Facts["tool"] = "clang-format"
-			case strings.HasPrefix(t, "The following files had"):
+			case strings.Contains(t, "The following files had"):
 				m.Facts["tool"] = "spotless"
+			}
+			if f := m.Facts["files"]; strings.ContainsAny(f, `/\`) {
+				m.Facts["files"] = relative(f)
 			}
 			return true
 		},

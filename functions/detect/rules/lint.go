@@ -16,7 +16,6 @@ func lint() *Rule {
 			`^(?P<file>[\w./\\-]+\.pyi?):(?P<line>\d+):\d+: (?P<code>[A-Z]{1,4}\d{3,4})\b`,
 			`^(?P<file>[\w./\\-]+\.ipynb):cell (?P<line>\d+):\d+:\d+: (?P<code>[A-Z]{1,4}\d{3,4})\b`,
 			`^\s*--> (?P<file>\S+?):(?P<line>\d+):\d+$`,
-			`^(?P<file>[\w./\\-]+\.py):(?P<line>\d+):\d+: (?P<code>[CREWF]\d{4}): .+\(`,
 			`^\s*(?P<line>\d+):\d+ +error +\S.* {2,}(?P<code>[@\w/-]+)\s*$`,
 			`^✖ \d+ problems? \([1-9]\d* errors?`,
 			`^\s*error • .+ • (?P<file>[\w./-]+):(?P<line>\d+):\d+ • (?P<code>\w+)`,
@@ -25,13 +24,14 @@ func lint() *Rule {
 			`^Found [1-9]\d* errors?\.?(?: \([1-9]\d* fixed, [1-9]\d* remaining\))?\.?$`,
 			`^(?P<file>[\w./-]+\.go):(?P<line>\d+):\d+: .+ \((?P<code>errcheck|govet|staticcheck|unused|ineffassign|gosimple|revive|gocritic|gosec|misspell|typecheck|stylecheck|lll)\)$`,
 			`^(?P<file>[\w./-]+\.ya?ml): *(?P<line>\d+):\d+ +error `,
+			`^(?P<file>[\w./-]+\.ya?ml):(?P<line>\d+):\d+: \[error\] .+ \((?P<code>[a-z-]+)\)$`,
 		),
 		Keys: []string{"tool", "code", "file"},
 		Refine: func(w *Window, m *Match) bool {
 			t := m.textOf(w)
 			code := m.Facts["code"]
 			switch {
-			case strings.HasPrefix(t, "Found "):
+			case strings.HasPrefix(t, "Found "), strings.HasPrefix(t, "✖ "):
 				// ruff, biome and others; mypy says the same with "in N files".
 				m.Weak = true
 			case strings.HasPrefix(strings.TrimSpace(t), "--> "):

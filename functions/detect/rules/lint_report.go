@@ -63,6 +63,15 @@ func lintReport() *Rule {
 		if m.Facts["tool"] == "clippy" && !clippyHead(w, m) {
 			return false
 		}
+		for i := -1; i >= -60 && m.Facts["file"] == "" && (m.Facts["tool"] == "yamllint" || m.Facts["tool"] == "stylelint"); i-- {
+			up, ok := w.Text(i)
+			if !ok || up == "" {
+				break
+			}
+			if headed.MatchString(up) {
+				m.Facts["file"] = up // above its findings
+			}
+		}
 		if m.Facts["file"] != "" {
 			m.Facts["file"] = relative(m.Facts["file"])
 		}
@@ -89,3 +98,6 @@ func clippyHead(w *Window, m *Match) bool {
 	}
 	return true
 }
+
+// headed are the headings under which yamllint and stylelint list findings.
+var headed = re(`^\S+\.(?:ya?ml|s?css|less|vue)$`)

@@ -36,7 +36,8 @@ func lockfileOutdated() *Rule {
 				{"npm ci", "npm", "package-lock.json"}, {"poetry.lock", "poetry", "poetry.lock"}, {"PNPM", "pnpm", "pnpm-lock.yaml"},
 				{"uv.lock", "uv", "uv.lock"}, {"lockfile would", "yarn", "yarn.lock"}, {"our lockfile", "yarn", "yarn.lock"},
 				{"HASHES", "pip", "requirements.txt"}, {"Pipfile", "pipenv", "Pipfile.lock"}, {"pdm.lock", "pdm", "pdm.lock"}, {"Lock file hash", "pdm", "pdm.lock"},
-				{"The lockfile at", "uv", "uv.lock"},
+				{"The lockfile at", "uv", "uv.lock"}, {"the lock file", "cargo", "Cargo.lock"}, {"updates to go.mod", "go", "go.mod"}, {"go.sum", "go", "go.sum"},
+				{"Inconsistent dependency", "terraform", ".terraform.lock.hcl"}, {"lockfile is frozen", "bun", "bun.lock"},
 			} {
 				if strings.Contains(t, k.has) {
 					m.Facts["tool"], m.Facts["file"] = k.tool, k.file

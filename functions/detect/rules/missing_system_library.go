@@ -20,7 +20,7 @@ func missingSystemLibrary() *Rule {
 			`E: Couldn't find any package by (?:glob|regex) '(?P<package>[^']+)'`,
 			`\S+\.(?:c|cc|cpp|cxx|cu|h|hpp|pyx)(?::\d+){1,2}: fatal error: '?(?P<library>[\w./+-]+\.h(?:pp)?)'?:? (?:No such file or directory|file not found)`,
 			`ld: cannot find -l(?P<library>[\w.+-]+)`,
-			`ld: library not found for -l(?P<library>[\w.+-]+)`,
+			`ld: library (?:not found for -l|')(?P<library>[\w.+-]+)(?:' not found)?`,
 			`Library not loaded: (?P<library>\S+)`,
 			`Error: (?P<library>pg_config|mysql_config|gdal-config|llvm-config) executable not found`,
 			`No package '(?P<library>[\w.+-]+)' found$`,

@@ -11,7 +11,7 @@ func ncclTimeout() *Rule {
 		Severity: Medium, Remedy: domain.RemedyRetry, Rank: RankResource - 3,
 		FactNames: []string{"rank"},
 		Patterns: patterns(
-			`\[Rank (?P<rank>\d+)\] Watchdog caught collective operation timeout`,
+			`\bRank (?P<rank>\d+)\] Watchdog caught collective operation timeout`,
 			`Watchdog caught collective operation timeout`,
 			exc+`(?:torch\.distributed\.)?DistStoreError: `,
 			exc+`(?:torch\.distributed\.elastic\.\S*)?Rendezvous(?:Timeout|Connection|Closed)Error\b`,

@@ -22,7 +22,7 @@ func noMatchingDistribution() *Rule {
 			"error: [Dd]istribution `(?P<package>[A-Za-z0-9][\\w.-]*)(?P<constraint>==[^\\s`]+)[^`]*` can't be installed because it doesn't have a source distribution or wheel",
 			`npm (?:ERR!|error) notarget No matching version found for (?P<package>@?[\w./-]+)@(?P<constraint>\S+?)\.?$`,
 			`npm (?:ERR!|error) 404 +'(?P<package>@?[\w./-]+)@(?P<constraint>[^']*)' is not in this registry`,
-			`: error NU110[12]: Unable to find package (?P<package>[\w.-]+)`,
+			`: error NU110[12]: Unable to find package (?P<package>[\w.-]*\w)`,
 			`Could not find (?:artifact )?(?P<package>[\w.-]+:[\w.-]+)(?::(?:jar|pom))?:(?P<constraint>[\w.-]+)(?: in |\.$)`,
 			`^go: (?P<package>\S+)@(?P<constraint>\S+): (?:invalid version: )?(?:unknown revision|reading .*: 404 Not Found)`,
 			`package ‘(?P<package>[\w.]+)’ is not available for this version of R`,
@@ -36,7 +36,7 @@ func noMatchingDistribution() *Rule {
 				delete(m.Facts, "version")
 				m.Facts["constraint"] = "==" + v
 			}
-			if strings.Contains(m.textOf(w), "PackagesNotFoundError") {
+			if t := m.textOf(w); strings.Contains(t, "PackagesNotFoundError") || strings.Contains(t, "ResolvePackageNotFound") {
 				for i := 1; i <= 4; i++ {
 					if t, ok := w.Text(i); ok {
 						if s := condaSpec.FindStringSubmatch(t); s != nil {

@@ -16,7 +16,7 @@ func numericTolerance() *Rule {
 		Patterns: patterns(
 			`^(?:E +)?(?:AssertionError: )?Not equal to tolerance (?P<want>rtol=\S+, atol=\S+)`,
 			`^(?:E +)?AssertionError: (?:Tensor-likes|Scalars) are not close!`,
-			`^> +assert (?:not )?(?:torch|np|numpy|jnp|tf\.experimental\.numpy)\.(?:allclose|isclose)\(`,
+			`^E +\+ +where False = <(?:built-in (?:method|function)|function) (?:allclose|isclose)\b`,
 			`^(?:E +)?(?:AssertionError: )?Arrays are not almost equal to (?P<want>\d+ decimals)`,
 			`^E +assert (?P<got>-?[\d.]+(?:e[+-]?\d+)?) == (?P<want>-?[\d.]+(?:e[+-]?\d+)? ± \S+)`,
 		),
@@ -28,6 +28,16 @@ func numericTolerance() *Rule {
 			}
 			if test != "" {
 				m.Facts["tests"] = test
+			}
+			if strings.Contains(m.textOf(w), " where False = ") {
+				// pytest takes the assertion apart below it.
+				for i := -1; i >= -4; i-- {
+					if t, ok := w.Text(i); ok && strings.HasPrefix(t, "E ") && strings.Contains(t, "assert ") {
+						w.Move(m, i)
+						break
+					}
+				}
+				return true
 			}
 			for i := 0; i <= 12; i++ {
 				t, ok := w.Text(i)

@@ -16,7 +16,7 @@ var sizeUnits = map[string]float64{
 
 // bytesOf turns "1.71 GiB" into bytes; programs that print GB mean GiB here.
 func bytesOf(size string) (string, bool) {
-	s := strings.ToLower(strings.TrimSpace(size))
+	s := strings.ReplaceAll(strings.ToLower(strings.TrimSpace(size)), ",", "")
 	i := 0
 	for i < len(s) && (s[i] >= '0' && s[i] <= '9' || s[i] == '.') {
 		i++
