@@ -19,7 +19,7 @@ func cudaOOM() *Rule {
 			`(?:RuntimeError|AcceleratorError): .*(?:CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation)`,
 			`OOM when allocating tensor with shape.* on \S*(?i:GPU):\d`,
 			`RESOURCE_EXHAUSTED: (?:XLA:\S+ )?Out of memory (?:while trying to allocate|allocating) (?P<asked_bytes>\d+) bytes`,
-			`cudaErrorMemoryAllocation: out of memory`,
+			`cudaErrorMemoryAllocation:? out of memory`,
 			`CUDA_ERROR_OUT_OF_MEMORY: out of memory`,
 			exc+`ValueError: No available memory for the cache blocks\.`,
 		),

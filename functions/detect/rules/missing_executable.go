@@ -41,7 +41,7 @@ func missingExecutable() *Rule {
 			if m.Facts["command"] == "nvidia-smi" {
 				return false
 			}
-			if !strings.Contains(t, "ot found") {
+			if !strings.Contains(t, "ot found") || strings.Contains(t, "xecutables not found") || strings.Contains(t, "xecutables were not found") {
 				return true
 			}
 			// A shell goes on after a command that it did not find. The exit code

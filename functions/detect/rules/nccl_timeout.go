@@ -12,7 +12,6 @@ func ncclTimeout() *Rule {
 		FactNames: []string{"rank"},
 		Patterns: patterns(
 			`\bRank (?P<rank>\d+)\] Watchdog caught collective operation timeout`,
-			`Watchdog caught collective operation timeout`,
 			exc+`(?:torch\.distributed\.)?DistStoreError: `,
 			exc+`(?:torch\.distributed\.elastic\.\S*)?Rendezvous(?:Timeout|Connection|Closed)Error\b`,
 			`Timed out initializing process group in store based barrier on rank:? (?P<rank>\d+)`,

@@ -27,6 +27,7 @@ func policyCheck() *Rule {
 			`Dependency review detected (?:vulnerable packages|incompatible licenses|denied packages)`,
 			`^Found [1-9]\d* known vulnerabilit(?:y|ies),? .*in \d+ packages?`,
 			`\bleaks found: [1-9]\d*`,
+			`^Label error\. Requires `,
 			`(?i)^(?:error|failed)\b.*licen[cs]e header`,
 			`(?i)^(?:error:? )?.*\b(?:pull request|PR) (?:must|should|needs to) have (?:at least|exactly|one|a).*\blabels?\b`,
 		),
@@ -41,7 +42,7 @@ func policyCheck() *Rule {
 			if sec == failing && !strings.HasPrefix(m.textOf(w), "E ") || !failed || sec == jest || sec == unit {
 				return false
 			}
-			for _, c := range [...]string{"changelog", "signed-off-by", "license header", "release type", "reuse", "newsfragments", "dependency review", "vulnerabilit", "leaks", "pull request title", "label", "subject", "type"} {
+			for _, c := range [...]string{"changelog", "signed-off-by", "license header", "release type", "reuse", "newsfragments", "dependency review", "vulnerabilities", "vulnerability", "leaks", "pull request title", "label", "subject", "type"} {
 				if strings.Contains(t, c) {
 					m.Facts["check"] = c
 					break
@@ -53,7 +54,7 @@ func policyCheck() *Rule {
 }
 
 // policyReport are reports that say by themselves that something is amiss.
-var policyReport = re(`release type|pull request title|reuse specification|no new newsfragments|dependency review|known vulnerabilit|leaks found`)
+var policyReport = re(`release type|pull request title|reuse specification|no new newsfragments|dependency review|known vulnerabilit|leaks found|^label error`)
 
 // vulnerabilities are pip-audit's counts of what it found and what it was told to
 // ignore.

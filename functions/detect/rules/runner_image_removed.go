@@ -16,7 +16,7 @@ func runnerImageRemoved() *Rule {
 			`This is a scheduled (?P<image>(?i:ubuntu|macos|windows(?: server)?)[ -][\w.]+)(?: LTS)?(?: runner)? brownout`,
 			`The (?P<image>(?i:ubuntu|macos|windows)[ -][\w.]+)(?: based)? runner images? (?:are now retired|(?:has been|is now|is) (?:removed|retired|unsupported|no longer))`,
 			`The configuration '(?P<image>(?:ubuntu|macos|windows)-[\w.]+?)-us-default' is not supported`,
-			`No runner matching the specified labels(?: was found)?:? ?(?P<image>[\w.-]*)`,
+			`^No runner matching the specified labels(?: was found)?:? ?(?P<image>[\w.-]*)`,
 		),
 		Keys: []string{"image"},
 		Refine: func(_ *Window, m *Match) bool {

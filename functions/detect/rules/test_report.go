@@ -50,7 +50,7 @@ func testReport() *Rule {
 			// XCTest
 			`^\S+\.swift:\d+: error: (?P<tests>-?\[?[\w.]+[ .]\w+\]?) : (?P<assertion>.+)$`,
 			// testthat, Julia's Test
-			`^── (?:\d+\. )?(?:Failure|Error) \((?P<tests>[^)]+)\)`,
+			`^── (?:\d+\. )?(?:Failure|Error) \('?(?P<tests>[^')]+)'?\)`,
 			`^(?:.+: )?(?:Test Failed|Error During Test) at (?P<tests>\S+)$`,
 			// .NET
 			`^\s+Failed (?P<tests>\S+(?:\(.*\))?) \[(?:< )?[\d.,]+ m?s\]$`,

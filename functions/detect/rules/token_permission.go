@@ -29,7 +29,7 @@ func tokenPermission() *Rule {
 				m.Facts["permission"] = "workflows"
 			case "pull requests":
 				m.Facts["permission"] = "pull-requests"
-			case "write_package":
+			case "write_package", "Write", "Create":
 				m.Facts["permission"] = "packages"
 			case "":
 				switch {

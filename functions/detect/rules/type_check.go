@@ -30,6 +30,8 @@ func typeCheck() *Rule {
 				m.Facts["tool"] = "tsc"
 			case strings.Contains(t, "(report"):
 				m.Facts["tool"] = "pyright"
+			case pyre.MatchString(t):
+				m.Facts["tool"] = "pyre"
 			case strings.HasPrefix(t, "ERROR "):
 				m.Facts["tool"] = "pyrefly"
 			case strings.HasPrefix(t, "error["):
@@ -56,3 +58,5 @@ func typeCheck() *Rule {
 // arrowPlace is how Rust's diagnostics, and tools that print like them, name a
 // place.
 var arrowPlace = re(`^\s*--> (\S+?):(\d+):\d+$`)
+
+var pyre = re(`:\d+:\d+ [A-Z][\w ]+ \[\d+\]: `)

@@ -25,7 +25,7 @@ func workerLost() *Rule {
 		Keys: []string{"framework", domain.KeyPlace},
 		Refine: func(w *Window, m *Match) bool {
 			t := strings.ToLower(m.textOf(w))
-			for _, f := range [...]struct{ word, name string }{{"killedworker", "dask"}, {"ray.", "ray"}, {"actor", "ray"}, {"terminatedworker", "joblib"}, {"brokenprocess", "python"}, {"executorlost", "spark"}} {
+			for _, f := range [...]struct{ word, name string }{{"killedworker", "dask"}, {"ray.", "ray"}, {"actor", "ray"}, {"terminatedworker", "joblib"}, {"brokenprocess", "python"}, {"executorlost", "spark"}, {"lost executor", "spark"}, {"commclosed", "dask"}} {
 				if strings.Contains(t, f.word) {
 					m.Facts["framework"] = f.name
 					break

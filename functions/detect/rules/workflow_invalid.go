@@ -18,7 +18,7 @@ func workflowInvalid() *Rule {
 			`Can't find 'action\.yml', 'action\.yaml' or 'Dockerfile' under '(?P<file>[^']+)'`,
 			`The workflow is not valid\. (?P<file>\S+) \(Line: (?P<line>\d+)`,
 			`The template is not valid\. (?P<file>\S+) \(Line: (?P<line>\d+)`,
-			`\(Line: (?P<line>\d+), Col: \d+\): (?:Unexpected value|Unrecognized named-value)`,
+			`(?P<file>\S+) \(Line: (?P<line>\d+), Col: \d+\): (?:Unexpected value|Unrecognized named-value)`,
 			`Input required and not supplied: (?P<input>[\w-]+)`,
 			`error parsing called workflow`,
 		),
