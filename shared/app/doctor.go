@@ -60,7 +60,7 @@ func Doctor(ctx context.Context, environ []string) iter.Seq[Check] {
 		if !yield(Check{Name: "settings", Problem: cfg.Validate(config.Serve), Do: "set the named variables (docs/configuration.md)"}) {
 			return
 		}
-		for _, check := range []func(context.Context, config.Config) []Check{checkDatabase, checkCache, checkApp, checkReach} {
+		for _, check := range []func(context.Context, config.Config) []Check{checkDatabase, checkCache, checkRules, checkApp, checkReach} {
 			cctx, cancel := context.WithTimeout(ctx, checkTimeout)
 			found := check(cctx, cfg)
 			cancel()

@@ -268,25 +268,30 @@ const maxInstructions = 1 << 20
 // Instructions tells about how many instructions an expression compiles to, at
 // most a million. A search takes at most that many steps for each byte.
 func Instructions(x *syntax.Regexp) int {
-	n := 1
+	n := 0
+	for _, s := range x.Sub {
+		if n += Instructions(s); n > maxInstructions {
+			return maxInstructions
+		}
+	}
 	switch x.Op {
 	case syntax.OpLiteral:
 		n = len(x.Rune)
+	case syntax.OpConcat:
+	case syntax.OpAlternate:
+		n += len(x.Sub)
 	case syntax.OpRepeat:
-		sub, times := Instructions(x.Sub[0])+1, x.Max
+		times := x.Max
 		if x.Max < 0 {
 			times = x.Min + 1
 		}
-		n = sub * max(times, 1)
+		n = (n + 1) * max(times, 1)
+	case syntax.OpStar, syntax.OpCapture:
+		n += 2
 	default:
-		for _, s := range x.Sub {
-			n += Instructions(s) + 1
-			if n > maxInstructions {
-				break
-			}
-		}
+		n++
 	}
-	return min(n, maxInstructions)
+	return min(max(n, 1), maxInstructions)
 }
 
 // markup are characters that a title has no need of: it stands in comments.

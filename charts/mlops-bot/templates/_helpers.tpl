@@ -170,6 +170,9 @@ NOTIFY_INSECURE_HTTP: {{ .Values.notify.insecureHTTP | quote }}
   valueFrom: {secretKeyRef: {name: {{ include "mlops-bot.notifySecret" $ }}, key: {{ $key }}, optional: true}}
 {{- end }}
 {{- end }}
+{{- if and $.Values.rules (has .program (list "detect" "doctor")) }}
+- {name: RULES_DIR, value: /etc/mlops-bot/rules}
+{{- end }}
 {{- with $.Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
@@ -182,6 +185,10 @@ NOTIFY_INSECURE_HTTP: {{ .Values.notify.insecureHTTP | quote }}
 - name: github
   secret: {secretName: {{ include "mlops-bot.githubSecret" $ }}, items: [{key: private-key.pem, path: private-key.pem}]}
 {{- end }}
+{{- if and $.Values.rules (has .program (list "detect" "doctor")) }}
+- name: rules
+  configMap: {name: {{ include "mlops-bot.fullname" $ }}-rules}
+{{- end }}
 {{ include "mlops-bot.stores.databaseVolumes" $ }}
 {{ include "mlops-bot.stores.redisVolumes" $ }}
 {{- end }}
@@ -190,6 +197,9 @@ NOTIFY_INSECURE_HTTP: {{ .Values.notify.insecureHTTP | quote }}
 {{- $ := .root -}}
 {{- if and $.Values.github.appID (has .program (list "detect" "repair" "notify" "doctor")) }}
 - {name: github, mountPath: /etc/github, readOnly: true}
+{{- end }}
+{{- if and $.Values.rules (has .program (list "detect" "doctor")) }}
+- {name: rules, mountPath: /etc/mlops-bot/rules, readOnly: true}
 {{- end }}
 {{ include "mlops-bot.stores.databaseMounts" $ }}
 {{ include "mlops-bot.stores.redisMounts" $ }}
