@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -227,4 +228,54 @@ func TestSpans(t *testing.T) {
 	if got := r.Spans(strings.Repeat("a", 100)); len(got) != maxSpans {
 		t.Errorf("%d spans", len(got))
 	}
+}
+
+// TestDocumentedRule keeps docs/own-rules.md honest: its example is a rule that
+// can be used.
+func TestDocumentedRule(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../../docs/own-rules.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, ok := strings.Cut(example, "```")
+	if !ok {
+		t.Fatal("docs/own-rules.md has no YAML example")
+	}
+	list, err := policy.ParseRules([]byte(example))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Own(list, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzOwn(f *testing.F) {
+	f.Add([]byte("version: 1\nrules:\n" + seatsRule))
+	f.Add([]byte("version: 1\nrules:\n" + ruleOf("a", `['(?i)(?:ab|cd)+ef{2,}', 'x{3}[yz]']`, "[abef]", "[none]", "")))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		list, err := policy.ParseRules(b)
+		if err != nil {
+			return
+		}
+		c, err := Own(list, nil)
+		if err != nil {
+			if domain.KindOf(err) != domain.Invalid {
+				t.Errorf("kind %q of %v", domain.KindOf(err), err)
+			}
+			return
+		}
+		for i, r := range c.Rules() {
+			if shortest(r.Keywords()) < minLiteral {
+				t.Errorf("%s has the keywords %q", r.ID, r.Keywords())
+			}
+			for _, e := range list[i].Match {
+				for _, m := range tryExample(c, e.Value) {
+					m.Rule.Spans(m.Finding().Text)
+				}
+			}
+		}
+	})
 }
