@@ -205,7 +205,7 @@ func TestOwnKeepsTheLatest(t *testing.T) {
 	}
 	if _, err := o.Of([]byte("rules")); err == nil {
 		t.Error("a wrong file gave no error")
-	} else if _, again := o.Of([]byte("rules")); again != err {
+	} else if _, again := o.Of([]byte("rules")); !errors.Is(again, err) {
 		t.Error("a wrong file was read twice")
 	}
 }

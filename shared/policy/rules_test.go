@@ -110,7 +110,7 @@ func TestParseRulesRefuses(t *testing.T) {
 		"a rank":                   {with("rank", "80"), "rank must be one of aftermath, style"},
 		"no patterns":              {with("patterns", "[]"), `the rule "own/a" has no patterns`},
 		"patterns as a string":     {with("patterns", "abc"), "patterns must be a list"},
-		"too many patterns":        {with("patterns", "[abc, abc, abc, abc, abc, abc, abc, abc, abc]"), "patterns has more than 8 entries"},
+		"too many patterns":        {with("patterns", "["+strings.Repeat("abc, ", 9)+"]"), "patterns has more than 8 entries"},
 		"a long pattern":           {with("patterns", "["+strings.Repeat("a", 1001)+"]"), "an entry of patterns has 1001 bytes, more than 1000"},
 		"an empty pattern":         {with("patterns", `[""]`), "an entry of patterns is empty"},
 		"a broken pattern":         {with("patterns", `["abc("]`), `line 6: patterns: "abc(" is no regular expression of RE2`},
