@@ -22,6 +22,7 @@ import (
 )
 
 type diagnoseCommand struct {
+	ownFlag
 	Files   []string `arg:"" name:"file" help:"Logs of jobs, archives of runs (zip), folders with either; - is standard input."`
 	Job     []string `help:"Only the jobs of these names, of archives and folders." placeholder:"NAME"`
 	Output  string   `enum:"text,json" default:"text" help:"text, or json: one object per log, one a line."`
@@ -62,10 +63,13 @@ type answer struct {
 // Run diagnoses every log; what can't be read is told and makes the exit code 1,
 // and the others are diagnosed all the same.
 func (d diagnoseCommand) Run(ctx context.Context, c console) error {
-	var failed error
+	own, failed, err := d.load(c)
+	if err != nil {
+		return err
+	}
 	for _, name := range d.Files {
 		err := eachLog(name, d.Job, c.in, func(log opened) error {
-			a, err := log.diagnose(ctx)
+			a, err := log.diagnose(ctx, own.catalogue)
 			if err != nil {
 				fmt.Fprintf(c.err, "mlops-bot: %s: %s\n", log.label, rules.Mask(err.Error()))
 				failed = exitCode(exitError)
@@ -173,14 +177,14 @@ func jobNames(run *logs.Run) string {
 	return strings.Join(names, ", ")
 }
 
-func (o opened) diagnose(ctx context.Context) (answer, error) {
+func (o opened) diagnose(ctx context.Context, own *rules.Catalogue) (answer, error) {
 	log, err := o.open()
 	if err != nil {
 		return answer{}, err
 	}
 	defer log.Close()
 	a := answer{opened: o}
-	in := detect.Input{Log: log, Name: o.name}
+	in := detect.Input{Log: log, Name: o.name, Own: own}
 	if o.job != nil {
 		in.Job = &domain.Job{Name: o.job.Job}
 	}
@@ -350,7 +354,7 @@ func firstCause(ctx context.Context, name string, stdin io.Reader) (domain.Findi
 		if first != nil && first.Category != domain.Unknown {
 			return nil
 		}
-		a, err := log.diagnose(ctx)
+		a, err := log.diagnose(ctx, nil)
 		if err != nil {
 			return err
 		}

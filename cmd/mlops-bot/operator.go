@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/mlops-bot/mlops-bot/functions/detect/rules"
 	"github.com/mlops-bot/mlops-bot/functions/repair/strategies"
 	"github.com/mlops-bot/mlops-bot/shared/app"
 	"github.com/mlops-bot/mlops-bot/shared/config"
@@ -46,6 +47,9 @@ func (v validateCommand) Run(c console) error {
 		}
 		p, err := policy.Parse(b, strategies.IDs()...)
 		if err != nil {
+			return fmt.Errorf("%s is invalid:\n%w", v.Policy, err)
+		}
+		if _, err := rules.Own(p.Rules, nil); err != nil {
 			return fmt.Errorf("%s is invalid:\n%w", v.Policy, err)
 		}
 		_, err = fmt.Fprintf(c.out, "%s is valid: mode %s\n", v.Policy, p.Mode)

@@ -295,19 +295,11 @@ func counted(n int, what string) string {
 // try diagnoses one log and prints what matched, in the log's order, and which
 // match is the cause. It notes the rules that matched.
 func (o ownRules) try(ctx context.Context, out io.Writer, log opened, p pen, found map[string]bool) error {
-	body, err := log.open()
+	a, err := log.diagnose(ctx, o.catalogue)
 	if err != nil {
 		return err
 	}
-	defer body.Close()
-	in := detect.Input{Log: body, Name: log.name, Own: o.catalogue}
-	if log.job != nil {
-		in.Job = &domain.Job{Name: log.job.Job}
-	}
-	d, ex, err := detect.Diagnose(ctx, in)
-	if err != nil {
-		return err
-	}
+	d, ex := a.diagnosis, a.why
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", log.label)
 	matches := slices.Clone(ex.Considered)

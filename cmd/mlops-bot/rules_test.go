@@ -134,6 +134,22 @@ func TestRulesTest(t *testing.T) {
 	}
 }
 
+func TestOwnRulesInDiagnoseAndValidate(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := write(t, filepath.Join(dir, "r.yml"), seatsRule)
+	if code, out, errs := exec(t, seatsLog, nil, "diagnose", "-", "--rules", file); code != exitOK || !strings.Contains(out, "license-exhausted (The license server has no free seats)") {
+		t.Errorf("exit %d\n%s\n%s", code, out, errs)
+	}
+	if code, out, errs := exec(t, "", nil, "config", "validate", "--policy", file); code != exitOK {
+		t.Errorf("exit %d\n%s\n%s", code, out, errs)
+	}
+	broken := write(t, filepath.Join(dir, "broken.yml"), strings.Replace(seatsRule, "has no free seats]", "has none]", 1))
+	if code, _, errs := exec(t, "", nil, "config", "validate", "--policy", broken); code != exitError || !strings.Contains(errs, "line 11: own/license-seats does not match this example") {
+		t.Errorf("exit %d\n%s", code, errs)
+	}
+}
+
 func TestPen(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

@@ -17,6 +17,7 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 
+	"github.com/mlops-bot/mlops-bot/functions/detect/rules"
 	"github.com/mlops-bot/mlops-bot/shared/domain"
 	"github.com/mlops-bot/mlops-bot/shared/events"
 )
@@ -62,16 +63,21 @@ type Deps struct {
 	Store  Store
 	Now    func() time.Time
 	Logger *slog.Logger
+	// Rules are the installation's own, for all repositories; nil for none.
+	Rules *rules.Catalogue
 	// LogLag is how long after a job's end a missing log is asked for again;
 	// LogRetry is the time between. GitHub's own lag is seconds to minutes.
 	LogLag, LogRetry time.Duration
 }
 
 // Function is the detect function.
-type Function struct{ Deps }
+type Function struct {
+	Deps
+	own *Own
+}
 
 // New makes the function.
-func New(d Deps) *Function { return &Function{d} }
+func New(d Deps) *Function { return &Function{d, NewOwn(d.Rules)} }
 
 // Name is the function's name in routes.yaml.
 func (*Function) Name() string { return "detect" }
@@ -215,6 +221,8 @@ type sighting struct {
 	branch   string
 	legs     []leg
 	problems []string
+	// own are the rules besides the built-in ones; nil for none.
+	own *rules.Catalogue
 	// changes are what changed before failures that are new, by their fingerprints.
 	changes map[string]*domain.Change
 }
@@ -230,6 +238,9 @@ func (s *sighting) problem(format string, args ...any) {
 func (s *sighting) diagnose(ctx context.Context, jobs []domain.Job) (again time.Time, err error) {
 	if len(jobs) == 0 && (s.run.Conclusion == domain.StartupFailure || s.run.Conclusion == domain.Failure) {
 		return time.Time{}, s.diagnoseWorkflow(ctx)
+	}
+	if s.own, err = s.ownRules(ctx); err != nil {
+		return time.Time{}, err
 	}
 	failed := slices.ContainsFunc(jobs, domain.Job.Failed)
 	read := 0
@@ -265,6 +276,22 @@ func (s *sighting) diagnose(ctx context.Context, jobs []domain.Job) (again time.
 	return time.Time{}, nil
 }
 
+// ownRules reads the rules of one's own. What is wrong with them, or an outage
+// that does not end, is a problem and leaves the built-in ones.
+func (s *sighting) ownRules(ctx context.Context) (*rules.Catalogue, error) {
+	own, problem, err := s.f.own.Read(ctx, s.f.GitHub, s.repo)
+	if err != nil {
+		if domain.KindOf(err) != domain.Transient || s.f.Now().Sub(s.work.CreatedAt) < s.f.LogLag {
+			return nil, err
+		}
+		problem = fmt.Sprintf("the repository's own rules could not be read: %v", err)
+	}
+	if problem != "" {
+		s.problem("%s", rules.Mask(problem))
+	}
+	return own, nil
+}
+
 func (s *sighting) endOf(j domain.Job) time.Time {
 	if !j.CompletedAt.IsZero() {
 		return j.CompletedAt
@@ -279,7 +306,7 @@ func (s *sighting) readLog(ctx context.Context, j domain.Job, green Baseline) (d
 		return domain.Diagnosis{}, fmt.Errorf("download the log: %w", err)
 	}
 	defer body.Close()
-	d, _, err := Diagnose(ctx, Input{Log: body, Name: j.Name, Job: &j, Workflow: s.run.WorkflowPath, Baseline: green})
+	d, _, err := Diagnose(ctx, Input{Log: body, Name: j.Name, Job: &j, Workflow: s.run.WorkflowPath, Own: s.own, Baseline: green})
 	if err != nil {
 		return domain.Diagnosis{}, fmt.Errorf("read the log: %w", err)
 	}
@@ -433,7 +460,7 @@ func (s *sighting) addIncident(ctx context.Context, out *domain.Outcome, g group
 		} else if !errors.Is(err, domain.ErrNotFound) {
 			return fmt.Errorf("look up the incident: %w", err)
 		}
-		out.Counts = append(out.Counts, domain.Count{Name: "bot_issues_detected_total", Labels: map[string]string{"type": g.diagnosis.Primary.Category}, Add: 1})
+		out.Counts = append(out.Counts, domain.Count{Name: "bot_issues_detected_total", Labels: map[string]string{"type": countedAs(g.diagnosis.Primary.Category)}, Add: 1})
 	}
 	inc.Repo, inc.Run, inc.Job, inc.Legs = s.repo, s.run, g.job, g.legs
 	inc.Job.Steps = nil
@@ -453,6 +480,15 @@ func (s *sighting) addIncident(ctx context.Context, out *domain.Outcome, g group
 	}
 	out.Events = append(out.Events, env)
 	return nil
+}
+
+// countedAs is the category under which an incident is counted: of those that
+// people name themselves there is no end, and each would be a series.
+func countedAs(category string) string {
+	if category == domain.Unknown || rules.IsBuiltIn(category) {
+		return category
+	}
+	return "own"
 }
 
 func (s *sighting) incidentData(inc domain.Incident) events.Incident {

@@ -28,7 +28,10 @@ type fakeGitHub struct {
 	logErr  map[int64]error
 	file    string
 	fileErr error
-	read    []int64
+	// policy is .github/mlops-bot.yml, "" for none, and policyErr what reading it gives.
+	policy    string
+	policyErr error
+	read      []int64
 	fakePast
 }
 
@@ -55,7 +58,13 @@ func (f *fakeGitHub) JobLog(_ context.Context, _ domain.Repo, id int64) (io.Read
 	return io.NopCloser(strings.NewReader(f.logs[id])), nil
 }
 
-func (f *fakeGitHub) File(context.Context, domain.Repo, string, string, int64) ([]byte, error) {
+func (f *fakeGitHub) File(_ context.Context, repo domain.Repo, ref, path string, _ int64) ([]byte, error) {
+	if path == policyPath {
+		if f.policyErr == nil && (f.policy == "" || ref != repo.DefaultBranch) {
+			return nil, domain.Errorf(domain.Invalid, "read", "%w", domain.ErrNotFound)
+		}
+		return []byte(f.policy), f.policyErr
+	}
 	return []byte(f.file), f.fileErr
 }
 

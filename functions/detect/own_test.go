@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -207,5 +209,60 @@ func TestOwnKeepsTheLatest(t *testing.T) {
 		t.Error("a wrong file gave no error")
 	} else if _, again := o.Of([]byte("rules")); !errors.Is(again, err) {
 		t.Error("a wrong file was read twice")
+	}
+}
+
+const seatsLog = "##[group]Run solve\n##[endgroup]\nLicense server lm1 has no seats\n##[error]Process completed with exit code 1.\n"
+
+func TestOwnRulesOfARun(t *testing.T) {
+	t.Parallel()
+	seats := strings.ReplaceAll(ownFile("seats", "'server (?P<server>\\w+) has no seats'"), "match: ['server (?P<server>\\w+) has no seats']", "match: [server lm2 has no seats]")
+	outage := domain.Errorf(domain.Transient, "read", "502")
+	late := now.Add(-time.Hour)
+	for name, tc := range map[string]struct {
+		policy     string
+		policyErr  error
+		log        string
+		created    time.Time
+		categories []string
+		problem    string
+		fails      domain.ErrKind
+	}{
+		"a rule of the repository":            {seats, nil, seatsLog, now, []string{"own-kind"}, "", ""},
+		"the built-in rules go on":            {seats, nil, moduleLog, now, []string{"missing-module"}, "", ""},
+		"a wrong rule, the built-in go on":    {strings.Replace(seats, "own/", "", 1), nil, moduleLog, now, []string{"missing-module"}, "the rules of .github/mlops-bot.yml are not used: line 3", ""},
+		"a wrong rule is not used":            {strings.Replace(seats, "[none]", "[server a has no seats]", 1), nil, seatsLog, now, []string{domain.Unknown}, "own/seats matches line 1 of this counter-example", ""},
+		"an outage is waited for":             {"", outage, moduleLog, now, nil, "", domain.Transient},
+		"an outage that does not end":         {"", outage, moduleLog, late, []string{"missing-module"}, "could not be read", ""},
+		"a rate limit is waited for, however": {"", domain.Errorf(domain.RateLimited, "read", "429"), moduleLog, late, nil, "", domain.RateLimited},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			gh := failed()
+			gh.jobs, gh.logs = gh.jobs[:1], map[int64]string{10: tc.log}
+			gh.policy, gh.policyErr = tc.policy, tc.policyErr
+			f := New(Deps{GitHub: gh, Store: &fakeStore{}, Now: func() time.Time { return now }, Logger: slog.New(slog.DiscardHandler), LogLag: 15 * time.Minute, LogRetry: 30 * time.Second})
+			out, err := f.Work(t.Context(), domain.Work{Kind: kindReport, Payload: []byte(`{"installation_id":1,"repo_id":2,"run_id":3,"attempt":1}`), CreatedAt: tc.created})
+			if domain.KindOf(err) != tc.fails {
+				t.Fatalf("error %v", err)
+			}
+			var categories []string
+			var problems string
+			for _, inc := range out.Incidents {
+				categories = append(categories, inc.Finding.Category)
+				problems += strings.Join(inc.Problems, "; ")
+			}
+			if !slices.Equal(categories, tc.categories) {
+				t.Errorf("categories %v", categories)
+			}
+			if !strings.Contains(problems, tc.problem) || (tc.problem == "") != (problems == "") {
+				t.Errorf("problems %q lack %q", problems, tc.problem)
+			}
+			for _, c := range out.Counts {
+				if typ := c.Labels["type"]; typ == "own-kind" {
+					t.Errorf("a category that people named is counted by itself: %v", c)
+				}
+			}
+		})
 	}
 }

@@ -315,9 +315,11 @@ func (a *App) wire() error {
 		}
 	}
 	if runs(config.Detect) {
+		installed := detect.ReadInstalled(cfg.RulesDir)
 		r := a.add(detect.New(detect.Deps{
-			GitHub: gh, Store: reads, Now: a.opts.Now, Logger: a.log, LogLag: a.opts.LogLag, LogRetry: a.opts.LogRetry,
+			GitHub: gh, Store: reads, Now: a.opts.Now, Logger: a.log, Rules: installed.Catalogue, LogLag: a.opts.LogLag, LogRetry: a.opts.LogRetry,
 		}))
+		a.tellRules(r, installed)
 		keeper := &housekeeper{store: a.store, publish: a.outlet.send, bodies: cfg.DeliveryRetention, records: cfg.RecordRetention, now: a.opts.Now, log: a.log}
 		if cfg.GitHub.Token == "" {
 			keeper.hooks = a.github

@@ -230,6 +230,33 @@ func TestSpans(t *testing.T) {
 	}
 }
 
+// TestOwnPatternsAreBounded holds that a pattern's size is counted: one that takes
+// many steps for a byte is tried on fewer of them.
+func TestOwnPatternsAreBounded(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		pattern string
+		least   int // lines that are looked at
+		most    int
+	}{
+		"a small one": {`[abcd]`, maxRefined, maxRefined},
+		"a large one": {`["(?:a?b?c?d?e?){30}abcd(?:a?b?c?d?e?){30}$"]`, 1, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, err := Own(specs(t, ruleOf("a", tc.pattern, "[abcd]", "[none]", "")), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			line := strings.Repeat("abcde", 200) + "abcd"
+			matches, _ := scan(t, c, []byte(strings.Repeat(line+"\n", 20000)))
+			if len(matches) != 1 || matches[0].Count < tc.least || matches[0].Count > tc.most {
+				t.Errorf("%d matches of %d lines", len(matches), matches[0].Count)
+			}
+		})
+	}
+}
+
 // TestDocumentedRule keeps docs/own-rules.md honest: its example is a rule that
 // can be used.
 func TestDocumentedRule(t *testing.T) {

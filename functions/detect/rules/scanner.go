@@ -28,7 +28,9 @@ type Catalogue struct {
 
 // pattern is one pattern of a rule.
 type pattern struct {
-	rule  int
+	rule int
+	// cost is what a byte that the pattern is tried on counts, see maxEvaluated.
+	cost  int
 	re    *regexp.Regexp
 	names []string // of its groups
 	// also are sets of strings in lower case: a match holds one of each.
@@ -47,7 +49,7 @@ func NewCatalogue(rules []*Rule) (*Catalogue, error) {
 			if shortest(w) < minLiteral {
 				return nil, fmt.Errorf("prepare rule %s: pattern %q requires no literal of %d bytes", r.ID, p, minLiteral)
 			}
-			c.patterns = append(c.patterns, pattern{rule: i, re: p, names: p.SubexpNames(), also: inBytes(also)})
+			c.patterns = append(c.patterns, pattern{rule: i, cost: 1, re: p, names: p.SubexpNames(), also: inBytes(also)})
 			words = append(words, w)
 		}
 	}
@@ -200,7 +202,7 @@ func (s *Scanner) evaluate(seq int) {
 		if p.rule == matched || s.tried[p.rule] >= maxEvaluated {
 			continue
 		}
-		s.tried[p.rule] += len(text)
+		s.tried[p.rule] += len(text) * p.cost
 		if len(p.also) > 0 {
 			if len(s.lower) == 0 {
 				s.lower = lower(s.lower, text)
