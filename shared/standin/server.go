@@ -150,7 +150,9 @@ func New(o Options) (*Server, error) {
 		installations: map[int64]*installation{}, tokens: map[string]*token{}, usage: map[int64]*usage{},
 		jobSlots: make(chan struct{}, o.Parallel), senders: make(chan struct{}, 16),
 		sender: &http.Client{
-			Transport:     &http.Transport{MaxIdleConnsPerHost: 16, IdleConnTimeout: 10 * time.Second},
+			// A connection for each delivery, as GitHub's many senders make: a spare one
+			// would keep a receiver that shuts down waiting for five seconds.
+			Transport:     &http.Transport{DisableKeepAlives: true},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
