@@ -221,7 +221,11 @@ func (d diagnoseCommand) printText(w io.Writer, a answer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", a.label)
 	if p.Category == domain.Unknown {
-		fmt.Fprintf(&b, "  unknown: the log doesn't show a cause that the bot is sure of\n")
+		if a.why.Green {
+			fmt.Fprintf(&b, "  nothing failed: the log is there to its end and reports no error\n")
+		} else {
+			fmt.Fprintf(&b, "  unknown: the log doesn't show a cause that the bot is sure of\n")
+		}
 		_, err := io.WriteString(w, b.String())
 		return err
 	}

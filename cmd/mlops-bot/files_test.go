@@ -204,3 +204,12 @@ func TestDiagnoseShowsNoCommands(t *testing.T) {
 		}
 	}
 }
+
+// TestDiagnoseGreen: a log without a failure is not called unknown.
+func TestDiagnoseGreen(t *testing.T) {
+	t.Parallel()
+	code, out, errs := exec(t, "##[group]Run pytest\n##[endgroup]\n3 passed in 0.1s\nPost job cleanup.\nCleaning up orphan processes\n", nil, "diagnose", "-")
+	if code != exitOK || !strings.Contains(out, "nothing failed") || strings.Contains(out, "unknown") {
+		t.Errorf("exit %d: %s%s", code, out, errs)
+	}
+}
